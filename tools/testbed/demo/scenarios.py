@@ -1,0 +1,70 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Run several migrations in one boot of the test machine; print TAP.
+
+scenarios.py FIRST INITRD NAME...   with NAME as FORMAT-LEAF[-noflush]
+"""
+import json
+import os
+import subprocess
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def migrate(name, initrd, base):
+    """(exit status, figures) of one run of migrate.py"""
+    form, leaf, *broken = name.split("-")
+    command = [sys.executable, "-B", f"{HERE}/migrate.py", "--initrd", initrd,
+               "--format", form, "--leaf", leaf, "--json", base + ".json"]
+    if broken:
+        command += ["--break", broken[0]]
+    with open(base + ".out", "w") as out:
+        try:
+            status = subprocess.run(command, stdout=out, stderr=out, timeout=300,
+                                    check=False).returncode
+        except subprocess.TimeoutExpired:
+            status = -1
+    try:
+        with open(base + ".json") as f:
+            return status, json.load(f)
+    except (OSError, ValueError):
+        return status, {"verdict": "none"}
+
+
+def right(name, status, result):
+    if result["verdict"] in ("none", "FAILED"):
+        return False
+    guest = result["guest"]
+    if name.endswith("-noflush"):
+        # all three proofs must have seen it
+        return (status == 1 and result["verdict"] == "STALE" and result["differ"] > 0
+                and guest["after"]["stale"] > 0)
+    return (status == 0 and result["verdict"] == "OK" and result["differ"] == 0
+            and guest["later"]["submitted"] > guest["after"]["submitted"])
+
+
+def main():
+    number, initrd, names = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
+    failed = 0
+    for name in names:
+        base = f"{os.environ['SCRATCH']}/{name}"
+        status, result = migrate(name, initrd, base)
+        good = right(name, status, result)
+        failed += not good
+        what = ("not flushing is seen to lose pages" if name.endswith("-noflush")
+                else "migrates, every page right")
+        print(f"{'' if good else 'not '}ok {number} - demo {name}: {what}", flush=True)
+        if result["verdict"] != "none" and "differ" in result:
+            print(f"# verdict {result['verdict']}, {result['rounds']} rounds, "
+                  f"{result['pages_reported']} pages reported, {result['differ']} differ, "
+                  f"downtime {result['downtime_ms']} ms, attempts {result['attempts']}", flush=True)
+        if not good:
+            print(f"# status {status}, {result['verdict']}: {result.get('why', '')}; "
+                  f"log: {base}.out", flush=True)
+        number += 1
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: GPL-2.0
+"""One QEMU: its process, its monitor and its guest's console.
+
+Every wait here has a limit and ends at once when the QEMU is gone.
+"""
+import json
+import re
+import socket
+import subprocess
+import threading
+import time
+
+
+class Stall(Exception):
+    """A QEMU or its guest went silent or away: worth one more try."""
+
+
+class Failure(Exception):
+    """Something that trying again does not mend."""
+
+
+def connect(path, limit, alive):
+    """A connection to a unix socket that somebody is about to create."""
+    end = time.monotonic() + limit
+    while True:
+        sock = socket.socket(socket.AF_UNIX)
+        try:
+            sock.connect(path)
+            return sock
+        except OSError:
+            sock.close()
+        alive()
+        if time.monotonic() > end:
+            raise Stall(f"nobody listens on {path} after {limit} s")
+        time.sleep(0.05)
+
+
+class Monitor:
+    """QMP, one command at a time; events are of no interest."""
+
+    def __init__(self, sock, name):
+        self.name = name
+        self.sock = sock
+        self.file = sock.makefile("rw")
+        self.sock.settimeout(20)
+        self._read()
+        self("qmp_capabilities")
+
+    def _read(self):
+        try:
+            line = self.file.readline()
+        except OSError as e:
+            raise Stall(f"{self.name}: no answer from its monitor") from e
+        if not line:
+            raise Stall(f"{self.name}: closed its monitor")
+        return json.loads(line)
+
+    def __call__(self, command, **arguments):
+        try:
+            self.file.write(json.dumps({"execute": command,
+                                        "arguments": arguments}) + "\n")
+            self.file.flush()
+        except OSError as e:
+            raise Stall(f"{self.name}: closed its monitor") from e
+        while True:
+            answer = self._read()
+            if "return" in answer:
+                return answer["return"]
+            if "error" in answer:
+                raise Failure(f"{self.name}: {command}: {answer['error']['desc']}")
+
+
+class Console:
+    """The guest's serial line: a thread collects what it says."""
+
+    def __init__(self, sock):
+        self.sock = sock
+        self.lines = []
+        self.changed = threading.Condition()
+        threading.Thread(target=self._collect, daemon=True).start()
+
+    def _collect(self):
+        with self.sock.makefile("r", errors="replace") as stream:
+            try:
+                for line in stream:
+                    with self.changed:
+                        self.lines.append(line.strip())
+                        self.changed.notify_all()
+            except OSError:
+                pass
+
+    def say(self, line):
+        try:
+            self.sock.sendall(line.encode() + b"\n")
+        except OSError as e:
+            raise Stall("the guest's console is gone") from e
+
+    def mark(self):
+        with self.changed:
+            return len(self.lines)
+
+    def find(self, pattern, since=0):
+        with self.changed:
+            return [m for m in map(re.compile(pattern).search, self.lines[since:]) if m]
+
+
+class Vm:
+    def __init__(self, name, scratch, arguments):
+        self.name = name
+        self.log = f"{scratch}/{name}.log"
+        self.trace = f"{scratch}/{name}.trace"
+        console = f"{scratch}/{name}.console"
+        qmp, serial = f"/tmp/{name}.qmp", f"/tmp/{name}.serial"
+        command = [
+            "qemu-system-x86_64", "-name", name, "-nodefaults", "-no-user-config",
+            "-display", "none", "-no-reboot",
+            "-chardev", f"socket,id=serial,path={serial},server=on,wait=off,logfile={console}",
+            "-serial", "chardev:serial",
+            "-qmp", f"unix:{qmp},server=on,wait=off",
+            "-D", self.trace] + arguments
+        with open(self.log, "w") as log:
+            log.write(" ".join(command) + "\n")
+            log.flush()
+            self.process = subprocess.Popen(command, stdout=log, stderr=log,
+                                            stdin=subprocess.DEVNULL)
+        try:
+            self.console = Console(connect(serial, 20, self.alive))
+            self.qmp = Monitor(connect(qmp, 20, self.alive), name)
+        except BaseException:
+            self.kill()
+            raise
+
+    def alive(self):
+        status = self.process.poll()
+        if status is not None:
+            raise Stall(f"{self.name}: QEMU ended with status {status}: {self.last_words()}")
+
+    def last_words(self):
+        with open(self.log, errors="replace") as log:
+            lines = log.read().splitlines()[1:]
+        return lines[-1] if lines else "it said nothing"
+
+    def hear(self, pattern, limit, since=0):
+        """Wait for a line of the guest; its own word of an error ends the wait."""
+        end = time.monotonic() + limit
+        console = self.console
+        while True:
+            found = console.find(pattern, since)
+            if found:
+                return found[0]
+            error = console.find(r"DSIM: error (.*)|(Kernel panic.*)", since)
+            if error:
+                raise Failure(f"{self.name}: the guest says: {error[0].group(0)}")
+            self.alive()
+            if time.monotonic() > end:
+                last = console.lines[-1] if console.lines else "nothing"
+                raise Stall(f"{self.name}: no '{pattern}' from the guest in {limit} s; "
+                            f"its last line: {last}")
+            with console.changed:
+                console.changed.wait(0.2)
+
+    def ask(self, command, pattern, limit):
+        mark = self.console.mark()
+        self.console.say(command)
+        return self.hear(pattern, limit, mark)
+
+    def kill(self):
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(5)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
