@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: GPL-2.0
+# The front door. KERNEL=7.2, KERNEL_SRC=dir and BUILD_DIR=dir apply to all:
+# make hands them on in the environment.
+
+testbed := tools/testbed
+
+.PHONY: help demo test check parity clean
+
+help:
+	@echo 'make demo    from a bare machine to a live migration under DMA, proven page by page'
+	@echo 'make test    all tests, on both machines and both kernels'
+	@echo 'make check   style and static checks of our files'
+	@echo "make parity  the base's own iommufd selftests, on the base kernel and on ours"
+	@echo 'make clean   remove the build folder'
+	@echo 'make help    this list'
+	@echo
+	@echo 'KERNEL=7.2 takes another base version, KERNEL_SRC=dir a tree of your own,'
+	@echo 'BUILD_DIR=dir another place for everything that is built (default: build).'
+
+demo:
+	@$(testbed)/demo/demo
+
+test:
+	@$(testbed)/test
+
+check:
+	@$(testbed)/check
+
+parity:
+	@$(testbed)/parity
+
+clean:
+	rm -rf -- "$${BUILD_DIR:-build}"

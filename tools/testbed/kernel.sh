@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-2.0
+# Where the sources, builds and kernels of the chosen version lie.
+# Source lib.sh first. KERNEL= and KERNEL_SRC= choose the base.
+
+kernel_wanted=${KERNEL:-7.3}
+
+# A tree of the user's own gets a folder of its own, named after its path.
+if [ -n "${KERNEL_SRC:-}" ]; then
+	[ -f "$KERNEL_SRC/Makefile" ] && [ -d "$KERNEL_SRC/drivers/iommu/iommufd" ] ||
+		die "KERNEL_SRC=$KERNEL_SRC is not a kernel source tree with iommufd"
+	kernel_src=$(cd "$KERNEL_SRC" && pwd)
+	kernel_name=src-$(basename "$kernel_src")-$(cksum <<<"$kernel_src" | cut -d' ' -f1)
+else
+	kernel_src=
+	kernel_name=$kernel_wanted
+	# fetch had to take another version and remembers that
+	[ ! -s "$build/linux/.instead-of-$kernel_wanted" ] ||
+		kernel_name=$(cat "$build/linux/.instead-of-$kernel_wanted")
+fi
+
+kernel_paths()
+{
+	linux=$build/linux/$kernel_name
+	base=$linux/base
+	ours=$linux/ours
+	kernels=$build/kernels/$kernel_name
+	headers=$build/headers/$kernel_name
+}
+kernel_paths
+
+# variant KERNEL MACHINE DEBUG: the name of one build, as in "ours-qemu-debug"
+variant()
+{
+	printf '%s-%s%s' "$1" "$2" "${3:+-debug}"
+}
+
+# The out folder is an immediate child of the source folder: kbuild then uses
+# relative paths only, and ccache finds for base what ours compiled.
+out_dir()
+{
+	printf '%s/%s/out-%s%s' "$linux" "$1" "$2" "${3:+-debug}"
+}
+
+# choose KERNEL MACHINE DEBUG...: parse the options that build and run share
+want_kernel=ours
+want_machine=qemu
+want_debug=
+parse_variant()
+{
+	case $1 in
+	--kernel)
+		case ${2:-} in
+		ours|base) want_kernel=$2 ;;
+		*) die "--kernel is 'ours' or 'base', not '${2:-}'" ;;
+		esac
+		parsed=2 ;;
+	--machine)
+		case ${2:-} in
+		qemu|uml) want_machine=$2 ;;
+		*) die "--machine is 'qemu' or 'uml', not '${2:-}'" ;;
+		esac
+		parsed=2 ;;
+	--debug)
+		want_debug=y
+		parsed=1 ;;
+	*)
+		parsed=0 ;;
+	esac
+}
