@@ -3,6 +3,7 @@
 
 Every wait here has a limit and ends at once when the QEMU is gone.
 """
+import contextlib
 import json
 import re
 import socket
@@ -127,7 +128,13 @@ class Vm:
             self.console = Console(connect(serial, 20, self.alive))
             self.qmp = Monitor(connect(qmp, 20, self.alive), name)
         except BaseException:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(1)
+            status = self.process.poll()
             self.kill()
+            if status is not None:      # it could not even start: no use in trying again
+                raise Failure(f"{name}: QEMU ended with status {status}: {self.last_words()}") \
+                    from None
             raise
 
     def alive(self):
