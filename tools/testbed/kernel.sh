@@ -4,28 +4,31 @@
 
 kernel_wanted=${KERNEL:-7.3}
 
-# A tree of the user's own gets a folder of its own, named after its path.
-if [ -n "${KERNEL_SRC:-}" ]; then
-	[ -f "$KERNEL_SRC/Makefile" ] && [ -d "$KERNEL_SRC/drivers/iommu/iommufd" ] ||
-		die "KERNEL_SRC=$KERNEL_SRC is not a kernel source tree with iommufd"
-	kernel_src=$(cd "$KERNEL_SRC" && pwd)
-	kernel_name=src-$(basename "$kernel_src")-$(cksum <<<"$kernel_src" | cut -d' ' -f1)
-else
-	kernel_src=
-	kernel_name=$kernel_wanted
-	# fetch had to take another version and remembers that
-	[ ! -s "$build/linux/.instead-of-$kernel_wanted" ] ||
-		kernel_name=$(cat "$build/linux/.instead-of-$kernel_wanted")
-fi
-
+# Sets the paths of the chosen version; again after fetch, which may have had to
+# take another one.
 kernel_paths()
 {
+	# a tree of the user's own gets a folder of its own, named after its path
+	if [ -n "$kernel_src" ]; then
+		kernel_name=src-$(basename "$kernel_src")-$(cksum <<<"$kernel_src" | cut -d' ' -f1)
+	elif [ -s "$build/linux/.instead-of-$kernel_wanted" ]; then
+		kernel_name=$(cat "$build/linux/.instead-of-$kernel_wanted")
+	else
+		kernel_name=$kernel_wanted
+	fi
 	linux=$build/linux/$kernel_name
 	base=$linux/base
 	ours=$linux/ours
 	kernels=$build/kernels/$kernel_name
 	headers=$build/headers/$kernel_name
 }
+
+kernel_src=
+if [ -n "${KERNEL_SRC:-}" ]; then
+	[ -f "$KERNEL_SRC/Makefile" ] && [ -d "$KERNEL_SRC/drivers/iommu/iommufd" ] ||
+		die "KERNEL_SRC=$KERNEL_SRC is not a kernel source tree with iommufd"
+	kernel_src=$(cd "$KERNEL_SRC" && pwd)
+fi
 kernel_paths
 
 # variant KERNEL MACHINE DEBUG: the name of one build, as in "ours-qemu-debug"
@@ -41,7 +44,8 @@ out_dir()
 	printf '%s/%s/out-%s%s' "$linux" "$1" "$2" "${3:+-debug}"
 }
 
-# choose KERNEL MACHINE DEBUG...: parse the options that build and run share
+# parse_variant OPTION...: the options that build and run share; sets parsed to
+# the number of words it took
 want_kernel=ours
 want_machine=qemu
 want_debug=
