@@ -1,0 +1,405 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Simulated IOMMU and DMA-queue device: what the parts share
+ *
+ *   main.c       configfs: makes and removes devices
+ *   iommu.c      the IOMMU driver; software's side of the page tables
+ *   walk.c       the IOMMU hardware: the page walker
+ *   tlb.c        the IOMMU hardware: the IOTLB
+ *   dma.c        what a device sees of the IOMMU: read and write by address
+ *   engine.c     the device: registers and descriptor ring
+ *   pci.c        the device: config space, BAR, interrupts
+ *   migration.c  the device: migration states and stream
+ *   vfio.c       the device, as a vfio device
+ *
+ * The hardware side never calls the page table code that software uses: it
+ * reads and updates the entries in memory as the specifications say, so that a
+ * driver which forgets a flush or clears the wrong bit loses dirty bits here
+ * exactly as it would on a real machine.
+ */
+#ifndef _DSIM_H
+#define _DSIM_H
+
+#include <linux/generic_pt/iommu.h>
+#include <linux/iommu.h>
+#include <linux/list.h>
+#include <linux/mutex.h>
+#include <linux/platform_device.h>
+#include <linux/spinlock.h>
+#include <linux/types.h>
+#include <linux/vfio.h>
+#include <linux/wait.h>
+
+#include "dsim_regs.h"
+
+/* ---- Walker ---- */
+
+#define DSIM_PERM_R	0x1
+#define DSIM_PERM_W	0x2
+
+/**
+ * enum dsim_pte_kind - what the walker makes of an entry
+ * @DSIM_PTE_NONE: not present
+ * @DSIM_PTE_TABLE: points to a table of a lower level
+ * @DSIM_PTE_LEAF: translates
+ * @DSIM_PTE_RESERVED: present, with a reserved bit or encoding
+ */
+enum dsim_pte_kind {
+	DSIM_PTE_NONE,
+	DSIM_PTE_TABLE,
+	DSIM_PTE_LEAF,
+	DSIM_PTE_RESERVED,
+};
+
+/**
+ * struct dsim_pte - a decoded entry
+ * @kind: what it is; the other members depend on it
+ * @perm: DSIM_PERM_*, ANDed over the levels of a walk
+ * @level: for a table, the level of its entries; 0 translates 4 KiB
+ * @size_lg2: for a leaf, log2 of the bytes it translates
+ * @pa: physical address of the table or of the start of the page
+ */
+struct dsim_pte {
+	enum dsim_pte_kind kind;
+	u8 perm;
+	u8 level;
+	u8 size_lg2;
+	u64 pa;
+};
+
+/**
+ * struct dsim_format - a page table format, as hardware reads it
+ * @name: what the user chooses it by
+ * @accessed: the accessed bit
+ * @dirty: the dirty bit, in leaf entries
+ * @accessed_tables: hardware sets @accessed in entries that point to tables
+ * @always_ad: accessed and dirty bits are architectural, nothing turns them on
+ * @sign_extend: addresses are canonical; otherwise the upper bits must be zero
+ * @decode: decode @entry, found at @level
+ */
+struct dsim_format {
+	const char *name;
+	u64 accessed;
+	u64 dirty;
+	bool accessed_tables;
+	bool always_ad;
+	bool sign_extend;
+	struct dsim_pte (*decode)(u64 entry, unsigned int level);
+};
+
+enum dsim_format_id {
+	DSIM_VTDSS,
+	DSIM_AMDV1,
+	DSIM_X86_64,
+	DSIM_NR_FORMATS,
+};
+
+extern const struct dsim_format dsim_formats[DSIM_NR_FORMATS];
+
+/**
+ * struct dsim_root - what a context, PASID or device table entry tells hardware
+ * @format: how entries are encoded
+ * @pa: physical address of the top table
+ * @levels: number of levels, 2 to 6
+ * @ad: set accessed and dirty bits
+ */
+struct dsim_root {
+	const struct dsim_format *format;
+	u64 pa;
+	u8 levels;
+	bool ad;
+};
+
+/**
+ * struct dsim_xlate - a translation, by walk or from the IOTLB
+ * @iova: first address that it covers, aligned to its size
+ * @pa: where that address lies
+ * @size_lg2: log2 of its size
+ * @perm: DSIM_PERM_*
+ * @dirty: a write through it needs no update of the page table: D is known to
+ *	   be set, or D is not kept
+ * @a_set: entries in which the walk set A
+ * @d_set: the walk set D
+ */
+struct dsim_xlate {
+	u64 iova;
+	u64 pa;
+	u8 size_lg2;
+	u8 perm;
+	bool dirty;
+	u8 a_set;
+	bool d_set;
+};
+
+enum dsim_fault dsim_walk(const struct dsim_root *root, u64 iova, u8 access,
+			  bool keep_clean, struct dsim_xlate *out);
+
+/* ---- IOTLB ---- */
+
+#define DSIM_TLB_ENTRIES_DEFAULT	256
+#define DSIM_TLB_ENTRIES_MAX		65536
+
+/**
+ * struct dsim_tlb - translations that a device's requests use without a walk
+ * @entries: direct mapped by page number, sizes mixed
+ * @order: log2 of the number of entries
+ * @sizes: bit n set: entries of size 2^n may be present
+ * @sticky_dirty: fault injection, see dsim_tlb_flush()
+ *
+ * An entry remembers whether D is set in the page table, so that writes through
+ * it touch the table once.  Nothing but a flush makes it forget; clearing D in
+ * the table without one loses every later write through the entry.
+ */
+struct dsim_tlb {
+	struct dsim_tlb_entry *entries;
+	unsigned int order;
+	u64 sizes;
+	bool sticky_dirty;
+};
+
+int dsim_tlb_init(struct dsim_tlb *tlb, unsigned int nr);
+void dsim_tlb_destroy(struct dsim_tlb *tlb);
+bool dsim_tlb_lookup(const struct dsim_tlb *tlb, u64 iova, u8 access,
+		     struct dsim_xlate *out);
+bool dsim_tlb_recalls_dirty(const struct dsim_tlb *tlb, u64 iova);
+void dsim_tlb_insert(struct dsim_tlb *tlb, const struct dsim_xlate *xlate);
+void dsim_tlb_flush(struct dsim_tlb *tlb, u64 start, u64 last);
+
+/* ---- IOMMU and its view of a device ---- */
+
+/**
+ * struct dsim_options - how a device was asked to be; fixed while it lives
+ * @format: index into dsim_formats
+ * @page_sizes: bitmap of page sizes the IOMMU may use; 0 is every one
+ * @tlb_entries: size of the IOTLB, a power of two
+ * @ad: the IOMMU has accessed and dirty bits
+ * @p2p: the device has the RUNNING_P2P state
+ */
+struct dsim_options {
+	enum dsim_format_id format;
+	u64 page_sizes;
+	unsigned int tlb_entries;
+	bool ad;
+	bool p2p;
+};
+
+/**
+ * struct dsim_stats - counters of one device, since it was made
+ * @walks: page walks
+ * @hits: requests that the IOTLB answered
+ * @a_set: accessed bits set
+ * @d_set: dirty bits set
+ * @faults: failed translations
+ * @flushes: IOTLB flushes that reached this device
+ * @descs: descriptors executed
+ * @bytes_read: bytes read from memory
+ * @bytes_written: bytes written to memory
+ */
+struct dsim_stats {
+	u64 walks;
+	u64 hits;
+	u64 a_set;
+	u64 d_set;
+	u64 faults;
+	u64 flushes;
+	u64 descs;
+	u64 bytes_read;
+	u64 bytes_written;
+};
+
+/**
+ * struct dsim_port - where a device's requests enter the IOMMU
+ * @dev: the device
+ * @options: what its maker asked for
+ * @lock: held over translation and data movement of a request.  A flush takes
+ *	  it too, so when a flush returns, no request uses what was flushed: page
+ *	  table pages may be freed and dirty bits may be believed.
+ *	  Nests inside struct dsim_domain's lock.
+ * @domain: the page table in use, NULL is blocked; under @lock
+ * @node: link in the domain's list, under the domain's lock
+ * @tlb: under @lock
+ * @stats: under @lock
+ *
+ * Made when the device is added to the IOMMU, freed with it.
+ */
+struct dsim_port {
+	struct device *dev;
+	struct dsim_options options;
+	spinlock_t lock;
+	struct dsim_domain *domain;
+	struct list_head node;
+	struct dsim_tlb tlb;
+	struct dsim_stats stats;
+};
+
+/**
+ * struct dsim_domain - a page table
+ * @domain: for the IOMMU core
+ * @iommu: the generic page table; overlays @domain
+ * @vtdss: format DSIM_VTDSS
+ * @amdv1: format DSIM_AMDV1
+ * @x86_64: format DSIM_X86_64
+ * @format: which of them
+ * @lock: protects @ports and @root
+ * @ports: devices attached
+ * @root: what hardware is told of the table.  Only @root.ad changes.
+ */
+struct dsim_domain {
+	union {
+		struct iommu_domain domain;
+		struct pt_iommu iommu;
+		struct pt_iommu_vtdss vtdss;
+		struct pt_iommu_amdv1 amdv1;
+		struct pt_iommu_x86_64 x86_64;
+	};
+	enum dsim_format_id format;
+	spinlock_t lock;
+	struct list_head ports;
+	struct dsim_root root;
+};
+PT_IOMMU_CHECK_DOMAIN(struct dsim_domain, iommu, domain);
+PT_IOMMU_CHECK_DOMAIN(struct dsim_domain, vtdss.iommu, domain);
+PT_IOMMU_CHECK_DOMAIN(struct dsim_domain, amdv1.iommu, domain);
+PT_IOMMU_CHECK_DOMAIN(struct dsim_domain, x86_64.iommu, domain);
+
+int dsim_iommu_init(void);
+void dsim_iommu_exit(void);
+int dsim_iommu_add_device(struct device *dev);
+bool dsim_iommu_format_has_dirty(enum dsim_format_id format);
+
+/**
+ * struct dsim_dma_fault - which address failed and why
+ * @iova: the address
+ * @reason: why
+ */
+struct dsim_dma_fault {
+	u64 iova;
+	enum dsim_fault reason;
+};
+
+int dsim_dma_read(struct dsim_port *port, u64 iova, void *buf, size_t len,
+		  struct dsim_dma_fault *fault);
+int dsim_dma_write(struct dsim_port *port, u64 iova, const void *buf,
+		   size_t len, struct dsim_dma_fault *fault);
+int dsim_dma_add(struct dsim_port *port, u64 iova, u64 addend,
+		 struct dsim_dma_fault *fault);
+
+/* ---- Device ---- */
+
+struct eventfd_ctx;
+struct dsim_mig_file;
+struct task_struct;
+
+/**
+ * struct dsim_regs - the device's state, all that a migration carries
+ * @ctrl: DSIM_CTRL_*
+ * @error: DSIM_STATUS_ERROR is latched
+ * @ring: address of the ring
+ * @ring_order: log2 of its entries
+ * @head: descriptors consumed
+ * @tail: descriptors produced, as last told by either doorbell
+ * @doorbell: what the mapped doorbell held when last looked at
+ * @irq_status: bit 0, completion
+ * @completed: descriptors done
+ * @faults: translation faults
+ * @fault: the last of them
+ * @scratch: no function
+ */
+struct dsim_regs {
+	u32 ctrl;
+	bool error;
+	u64 ring;
+	u32 ring_order;
+	u32 head;
+	u32 tail;
+	u32 doorbell;
+	u32 irq_status;
+	u32 completed;
+	u32 faults;
+	struct dsim_dma_fault fault;
+	u32 scratch;
+};
+
+#define DSIM_CONFIG_SIZE	256
+
+/**
+ * struct dsim_device - a simulated device
+ * @vdev: the vfio device; its reference count is this structure's
+ * @port: the way to memory
+ * @thread: executes descriptors while the device is open
+ * @wait: where @thread sleeps
+ * @kicked: something happened since @thread last looked
+ * @bounce: a page through which @thread moves data
+ * @doorbell_page: the page that user space maps
+ * @doorbell_mapped: it was mapped since open, so it must be polled
+ * @lock: protects everything below.  @thread holds it over each descriptor, so
+ *	  whoever clears @running under it knows that no DMA follows.
+ * @running: the migration state allows DMA
+ * @regs: the registers
+ * @config: config space
+ * @msi: eventfd to signal, or NULL
+ * @req: eventfd by which the user is asked to let go of the device
+ * @state_lock: protects everything below; outside of @lock
+ * @state: migration state
+ * @saving: open data file of STOP_COPY
+ * @resuming: open data file of RESUMING
+ */
+struct dsim_device {
+	struct vfio_device vdev;
+	struct dsim_port *port;
+	struct task_struct *thread;
+	wait_queue_head_t wait;
+	atomic_t kicked;
+	void *bounce;
+	void *doorbell_page;
+	bool doorbell_mapped;
+
+	struct mutex lock;
+	bool running;
+	struct dsim_regs regs;
+	u8 config[DSIM_CONFIG_SIZE];
+	struct eventfd_ctx *msi;
+	struct eventfd_ctx *req;
+
+	struct mutex state_lock;
+	enum vfio_device_mig_state state;
+	struct dsim_mig_file *saving;
+	struct dsim_mig_file *resuming;
+};
+
+/* engine.c */
+int dsim_engine_start(struct dsim_device *ddev);
+void dsim_engine_stop(struct dsim_device *ddev);
+void dsim_engine_kick(struct dsim_device *ddev);
+void dsim_engine_notice_mapping(struct dsim_device *ddev);
+void dsim_engine_set_running(struct dsim_device *ddev, bool running);
+void dsim_engine_sync_doorbell(struct dsim_device *ddev);
+void dsim_engine_load(struct dsim_device *ddev, const struct dsim_regs *regs);
+bool dsim_engine_regs_valid(const struct dsim_regs *regs);
+void dsim_engine_reset(struct dsim_device *ddev);
+u32 dsim_engine_reg_read(struct dsim_device *ddev, u32 offset);
+void dsim_engine_reg_write(struct dsim_device *ddev, u32 offset, u32 value);
+
+/* pci.c */
+void dsim_pci_reset(struct dsim_device *ddev);
+bool dsim_pci_memory_enabled(struct dsim_device *ddev);
+bool dsim_pci_master_enabled(struct dsim_device *ddev);
+ssize_t dsim_pci_config_rw(struct dsim_device *ddev, u8 *buf, size_t count,
+			   u32 offset, bool write);
+ssize_t dsim_pci_bar_rw(struct dsim_device *ddev, u8 *buf, size_t count,
+			u32 offset, bool write);
+void dsim_pci_raise_msi(struct dsim_device *ddev);
+int dsim_pci_get_irq_info(struct vfio_irq_info *info);
+long dsim_pci_set_irqs(struct dsim_device *ddev, void __user *uarg);
+void dsim_pci_release_irqs(struct dsim_device *ddev);
+
+/* migration.c */
+extern const struct vfio_migration_ops dsim_migration_ops;
+void dsim_migration_reset(struct dsim_device *ddev);
+void dsim_migration_close(struct dsim_device *ddev);
+
+/* vfio.c */
+extern struct platform_driver dsim_platform_driver;
+extern const struct device_type dsim_device_type;
+
+#endif

@@ -1,0 +1,448 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The driver of the simulated IOMMU
+ *
+ * Page tables are the kernel's own (generic_pt).  The driver tells the hardware
+ * model where a table lies, and flushes its IOTLBs.
+ */
+#include <linux/cleanup.h>
+#include <linux/module.h>
+#include <linux/property.h>
+#include <linux/sizes.h>
+#include <linux/slab.h>
+
+#include "dsim.h"
+#include "iommu-pages.h"
+#include "iommu-priv.h"
+
+/*
+ * With another IOMMU driver around, a device must say that it is ours when it is
+ * added.  The core has a helper for this that is built for iommufd's own test
+ * driver, and for us in a kernel that knows of us.  Without it (this module
+ * built for another kernel) ours must be the only IOMMU.
+ */
+#define HAVE_DEVICE_ADD \
+	(IS_ENABLED(CONFIG_IOMMUFD_TEST) || IS_ENABLED(CONFIG_IOMMUFD_DIRTY_SIM))
+
+static struct iommu_device dsim_iommu;
+static struct platform_device *dsim_iommu_pdev;
+
+static struct dsim_domain *to_dsim_domain(struct iommu_domain *domain)
+{
+	return container_of(domain, struct dsim_domain, domain);
+}
+
+/* ---- Flushes ---- */
+
+static void flush_range(struct dsim_domain *dom, u64 start, u64 last)
+{
+	struct dsim_port *port;
+
+	guard(spinlock)(&dom->lock);
+	list_for_each_entry(port, &dom->ports, node) {
+		guard(spinlock)(&port->lock);
+		dsim_tlb_flush(&port->tlb, start, last);
+		port->stats.flushes++;
+	}
+}
+
+static void dsim_flush_iotlb_all(struct iommu_domain *domain)
+{
+	flush_range(to_dsim_domain(domain), 0, U64_MAX);
+}
+
+static void dsim_iotlb_sync(struct iommu_domain *domain,
+			    struct iommu_iotlb_gather *gather)
+{
+	if (gather->start <= gather->end)
+		flush_range(to_dsim_domain(domain), gather->start, gather->end);
+	iommu_put_pages_list(&gather->freelist);
+}
+
+/* ---- Attachment ---- */
+
+static void attach(struct dsim_port *port, struct dsim_domain *dom)
+{
+	struct dsim_domain *old = port->domain;
+
+	if (old) {
+		guard(spinlock)(&old->lock);
+		list_del_init(&port->node);
+	}
+
+	/* From here on the device is blocked, its requests through @old done */
+	scoped_guard(spinlock, &port->lock) {
+		port->domain = NULL;
+		dsim_tlb_flush(&port->tlb, 0, U64_MAX);
+	}
+
+	if (dom) {
+		guard(spinlock)(&dom->lock);
+		list_add_tail(&port->node, &dom->ports);
+		scoped_guard(spinlock, &port->lock)
+			port->domain = dom;
+	}
+}
+
+static int dsim_attach_dev(struct iommu_domain *domain, struct device *dev,
+			   struct iommu_domain *old)
+{
+	struct dsim_port *port = dev_iommu_priv_get(dev);
+	struct dsim_domain *dom = to_dsim_domain(domain);
+
+	if (dom->format != port->options.format ||
+	    (domain->dirty_ops && !port->options.ad))
+		return -EINVAL;
+	attach(port, dom);
+	return 0;
+}
+
+/*
+ * The device only ever does DMA for a vfio user, so identity is a domain that
+ * nothing runs under: it is blocked too, and no bug of ours reaches memory.
+ */
+static int dsim_block_dev(struct iommu_domain *domain, struct device *dev,
+			  struct iommu_domain *old)
+{
+	attach(dev_iommu_priv_get(dev), NULL);
+	return 0;
+}
+
+static const struct iommu_domain_ops dsim_block_ops = {
+	.attach_dev = dsim_block_dev,
+};
+
+static struct iommu_domain dsim_identity_domain = {
+	.type = IOMMU_DOMAIN_IDENTITY,
+	.ops = &dsim_block_ops,
+};
+
+static struct iommu_domain dsim_blocked_domain = {
+	.type = IOMMU_DOMAIN_BLOCKED,
+	.ops = &dsim_block_ops,
+};
+
+/* ---- Domains ---- */
+
+static int dsim_set_dirty_tracking(struct iommu_domain *domain, bool enable)
+{
+	struct dsim_domain *dom = to_dsim_domain(domain);
+
+	if (dsim_formats[dom->format].always_ad)
+		return 0;
+	/* A context entry changes: every translation made under it must go */
+	WRITE_ONCE(dom->root.ad, enable);
+	flush_range(dom, 0, U64_MAX);
+	return 0;
+}
+
+static void dsim_domain_free(struct iommu_domain *domain)
+{
+	struct dsim_domain *dom = to_dsim_domain(domain);
+
+	WARN_ON(!list_empty(&dom->ports));
+	pt_iommu_deinit(&dom->iommu);
+	kfree(dom);
+}
+
+#define DOMAIN_OPS(fmt)							\
+static const struct iommu_domain_ops dsim_##fmt##_ops = {		\
+	IOMMU_PT_DOMAIN_OPS(fmt),					\
+	.attach_dev = dsim_attach_dev,					\
+	.flush_iotlb_all = dsim_flush_iotlb_all,			\
+	.iotlb_sync = dsim_iotlb_sync,					\
+	.free = dsim_domain_free,					\
+};									\
+static const struct iommu_dirty_ops dsim_##fmt##_dirty_ops = {		\
+	IOMMU_PT_DIRTY_OPS(fmt),					\
+	.set_dirty_tracking = dsim_set_dirty_tracking,			\
+}
+
+DOMAIN_OPS(vtdss);
+DOMAIN_OPS(amdv1);
+DOMAIN_OPS(x86_64);
+
+static int vtdss_init(struct dsim_domain *dom)
+{
+	struct pt_iommu_vtdss_cfg cfg = {
+		.common.hw_max_vasz_lg2 = 48,
+		.common.hw_max_oasz_lg2 = 52,
+		.common.features = BIT(PT_FEAT_FLUSH_RANGE),
+		.top_level = 3,
+	};
+	struct pt_iommu_vtdss_hw_info info;
+	int rc;
+
+	rc = pt_iommu_vtdss_init(&dom->vtdss, &cfg, GFP_KERNEL);
+	if (rc)
+		return rc;
+	pt_iommu_vtdss_hw_info(&dom->vtdss, &info);
+	dom->root.pa = info.ssptptr;
+	dom->root.levels = info.aw + 2;
+	return 0;
+}
+
+static int amdv1_init(struct dsim_domain *dom)
+{
+	struct pt_iommu_amdv1_cfg cfg = {
+		.common.hw_max_vasz_lg2 = 48,
+		.common.hw_max_oasz_lg2 = 52,
+		.common.features = BIT(PT_FEAT_FLUSH_RANGE),
+		.starting_level = 3,
+	};
+	struct pt_iommu_amdv1_hw_info info;
+	int rc;
+
+	rc = pt_iommu_amdv1_init(&dom->amdv1, &cfg, GFP_KERNEL);
+	if (rc)
+		return rc;
+	pt_iommu_amdv1_hw_info(&dom->amdv1, &info);
+	dom->root.pa = info.host_pt_root;
+	dom->root.levels = info.mode;
+	return 0;
+}
+
+static int x86_64_init(struct dsim_domain *dom)
+{
+	struct pt_iommu_x86_64_cfg cfg = {
+		.common.hw_max_vasz_lg2 = 48,
+		.common.hw_max_oasz_lg2 = 52,
+		.common.features = BIT(PT_FEAT_FLUSH_RANGE) |
+				   BIT(PT_FEAT_SIGN_EXTEND),
+		.top_level = 3,
+	};
+	struct pt_iommu_x86_64_hw_info info;
+	int rc;
+
+	rc = pt_iommu_x86_64_init(&dom->x86_64, &cfg, GFP_KERNEL);
+	if (rc)
+		return rc;
+	pt_iommu_x86_64_hw_info(&dom->x86_64, &info);
+	dom->root.pa = info.gcr3_pt;
+	dom->root.levels = info.levels;
+	return 0;
+}
+
+static const struct {
+	const struct iommu_domain_ops *ops;
+	const struct iommu_dirty_ops *dirty_ops;
+	int (*init)(struct dsim_domain *dom);
+} formats[DSIM_NR_FORMATS] = {
+	[DSIM_VTDSS] = { &dsim_vtdss_ops, &dsim_vtdss_dirty_ops, vtdss_init },
+	[DSIM_AMDV1] = { &dsim_amdv1_ops, &dsim_amdv1_dirty_ops, amdv1_init },
+	[DSIM_X86_64] = { &dsim_x86_64_ops, &dsim_x86_64_dirty_ops, x86_64_init },
+};
+
+static struct dsim_domain *domain_alloc(enum dsim_format_id format)
+{
+	struct dsim_domain *dom;
+	int rc;
+
+	dom = kzalloc_obj(*dom);
+	if (!dom)
+		return ERR_PTR(-ENOMEM);
+	dom->domain.type = IOMMU_DOMAIN_UNMANAGED;
+	dom->domain.ops = formats[format].ops;
+	dom->iommu.nid = NUMA_NO_NODE;
+	dom->format = format;
+	dom->root.format = &dsim_formats[format];
+	dom->root.ad = dsim_formats[format].always_ad;
+	spin_lock_init(&dom->lock);
+	INIT_LIST_HEAD(&dom->ports);
+	rc = formats[format].init(dom);
+	if (rc) {
+		kfree(dom);
+		return ERR_PTR(rc);
+	}
+	return dom;
+}
+
+static struct iommu_domain *
+dsim_domain_alloc_paging_flags(struct device *dev, u32 flags,
+			       const struct iommu_user_data *user_data)
+{
+	struct dsim_port *port = dev_iommu_priv_get(dev);
+	bool dirty = flags & IOMMU_HWPT_ALLOC_DIRTY_TRACKING;
+	struct dsim_domain *dom;
+
+	if ((flags & ~IOMMU_HWPT_ALLOC_DIRTY_TRACKING) || user_data)
+		return ERR_PTR(-EOPNOTSUPP);
+	if (dirty && !device_iommu_capable(dev, IOMMU_CAP_DIRTY_TRACKING))
+		return ERR_PTR(-EOPNOTSUPP);
+
+	dom = domain_alloc(port->options.format);
+	if (IS_ERR(dom))
+		return ERR_CAST(dom);
+	if (dirty)
+		dom->domain.dirty_ops = formats[dom->format].dirty_ops;
+	if (port->options.page_sizes)
+		dom->domain.pgsize_bitmap &= port->options.page_sizes;
+	return &dom->domain;
+}
+
+/**
+ * dsim_iommu_format_has_dirty() - Can this kernel track dirty pages in a format?
+ * @format: the format
+ *
+ * Upstream's x86-64 format has no dirty bits.  Asking it is the only way to
+ * know, since this module also runs on kernels other than its own.
+ *
+ * Return: true when read_and_clear_dirty() works.
+ */
+bool dsim_iommu_format_has_dirty(enum dsim_format_id format)
+{
+	struct iommu_dirty_bitmap dirty = {};
+	struct dsim_domain *dom;
+	int rc;
+
+	dom = domain_alloc(format);
+	if (IS_ERR(dom))
+		return false;
+	rc = formats[format].dirty_ops->read_and_clear_dirty(&dom->domain, 0,
+							     SZ_4K,
+							     IOMMU_DIRTY_NO_CLEAR,
+							     &dirty);
+	dsim_domain_free(&dom->domain);
+	return !rc;
+}
+
+/* ---- Devices ---- */
+
+static bool format_has_dirty[DSIM_NR_FORMATS];
+
+static bool dsim_capable(struct device *dev, enum iommu_cap cap)
+{
+	struct dsim_port *port = dev_iommu_priv_get(dev);
+
+	switch (cap) {
+	case IOMMU_CAP_CACHE_COHERENCY:
+		return true;
+	case IOMMU_CAP_DIRTY_TRACKING:
+		return port->options.ad && format_has_dirty[port->options.format];
+	default:
+		return false;
+	}
+}
+
+static struct iommu_device *dsim_probe_device(struct device *dev)
+{
+	struct dsim_port *port;
+	int rc;
+
+	if (dev->type != &dsim_device_type)
+		return ERR_PTR(-ENODEV);
+
+	port = kzalloc_obj(*port);
+	if (!port)
+		return ERR_PTR(-ENOMEM);
+	port->dev = dev;
+	port->options = *(struct dsim_options *)dev_get_platdata(dev);
+	spin_lock_init(&port->lock);
+	INIT_LIST_HEAD(&port->node);
+	rc = dsim_tlb_init(&port->tlb, port->options.tlb_entries);
+	if (rc) {
+		kfree(port);
+		return ERR_PTR(rc);
+	}
+	dev_iommu_priv_set(dev, port);
+	return &dsim_iommu;
+}
+
+static void dsim_release_device(struct device *dev)
+{
+	struct dsim_port *port = dev_iommu_priv_get(dev);
+
+	attach(port, NULL);
+	dsim_tlb_destroy(&port->tlb);
+	kfree(port);
+}
+
+static int dsim_def_domain_type(struct device *dev)
+{
+	return IOMMU_DOMAIN_IDENTITY;
+}
+
+static const struct iommu_ops dsim_iommu_ops = {
+	.owner = THIS_MODULE,
+	.identity_domain = &dsim_identity_domain,
+	.blocked_domain = &dsim_blocked_domain,
+	.release_domain = &dsim_blocked_domain,
+	.capable = dsim_capable,
+	.domain_alloc_paging_flags = dsim_domain_alloc_paging_flags,
+	.def_domain_type = dsim_def_domain_type,
+	.device_group = generic_device_group,
+	.probe_device = dsim_probe_device,
+	.release_device = dsim_release_device,
+};
+
+/**
+ * dsim_iommu_add_device() - Add a device behind the simulated IOMMU
+ * @dev: the device, initialized; its platform data is its struct dsim_options
+ *
+ * Return: 0, or what device_add() failed with.
+ */
+int dsim_iommu_add_device(struct device *dev)
+{
+#if HAVE_DEVICE_ADD
+	return iommu_mock_device_add(dev, &dsim_iommu);
+#else
+	return device_add(dev);
+#endif
+}
+
+/**
+ * dsim_iommu_init() - Register the IOMMU
+ *
+ * Return: 0 or an errno.
+ */
+int dsim_iommu_init(void)
+{
+	unsigned int i;
+	int rc;
+
+	for (i = 0; i != DSIM_NR_FORMATS; i++)
+		format_has_dirty[i] = dsim_iommu_format_has_dirty(i);
+
+	dsim_iommu_pdev = platform_device_register_simple("dsim-iommu",
+							  PLATFORM_DEVID_NONE,
+							  NULL, 0);
+	if (IS_ERR(dsim_iommu_pdev))
+		return PTR_ERR(dsim_iommu_pdev);
+
+	rc = iommu_device_sysfs_add(&dsim_iommu, &dsim_iommu_pdev->dev, NULL,
+				    "%s", dev_name(&dsim_iommu_pdev->dev));
+	if (rc)
+		goto err_pdev;
+
+	if (HAVE_DEVICE_ADD) {
+		dsim_iommu.fwnode = fwnode_create_software_node(NULL, NULL);
+		if (IS_ERR(dsim_iommu.fwnode)) {
+			rc = PTR_ERR(dsim_iommu.fwnode);
+			goto err_sysfs;
+		}
+	}
+
+	rc = iommu_device_register(&dsim_iommu, &dsim_iommu_ops, NULL);
+	if (rc)
+		goto err_fwnode;
+	return 0;
+
+err_fwnode:
+	fwnode_remove_software_node(dsim_iommu.fwnode);
+err_sysfs:
+	iommu_device_sysfs_remove(&dsim_iommu);
+err_pdev:
+	platform_device_unregister(dsim_iommu_pdev);
+	return rc;
+}
+
+/**
+ * dsim_iommu_exit() - Undo dsim_iommu_init(); no device is left
+ */
+void dsim_iommu_exit(void)
+{
+	iommu_device_unregister(&dsim_iommu);
+	fwnode_remove_software_node(dsim_iommu.fwnode);
+	iommu_device_sysfs_remove(&dsim_iommu);
+	platform_device_unregister(dsim_iommu_pdev);
+}

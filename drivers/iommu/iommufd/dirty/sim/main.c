@@ -1,0 +1,446 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Simulated IOMMU and DMA-queue device: how devices are made
+ *
+ *	mkdir /sys/kernel/config/dirty_sim/NAME
+ *	echo amdv1 > /sys/kernel/config/dirty_sim/NAME/format
+ *	echo 1 > /sys/kernel/config/dirty_sim/NAME/live
+ *
+ * makes the platform device dsim.NAME, behind the simulated IOMMU and bound to
+ * its vfio driver.  Options can be set until a device is live.
+ */
+#include <linux/cleanup.h>
+#include <linux/configfs.h>
+#include <linux/log2.h>
+#include <linux/module.h>
+#include <linux/mutex.h>
+#include <linux/platform_device.h>
+#include <linux/sizes.h>
+#include <linux/slab.h>
+
+#include "dsim.h"
+
+static char *format = "vtdss";
+module_param(format, charp, 0444);
+MODULE_PARM_DESC(format, "page table format of new devices: vtdss, amdv1 or x86_64");
+
+static unsigned int iotlb_entries = DSIM_TLB_ENTRIES_DEFAULT;
+module_param(iotlb_entries, uint, 0444);
+MODULE_PARM_DESC(iotlb_entries, "IOTLB entries of new devices, a power of two up to 65536");
+
+static enum dsim_format_id default_format;
+
+/**
+ * struct dsim_item - a directory in configfs
+ * @group: the directory
+ * @lock: protects everything below
+ * @options: how the device is to be
+ * @fault_no_flush: fault injection, see dsim_tlb_flush()
+ * @pdev: the device while it is live
+ */
+struct dsim_item {
+	struct config_group group;
+	struct mutex lock;
+	struct dsim_options options;
+	bool fault_no_flush;
+	struct platform_device *pdev;
+};
+
+static struct dsim_item *to_item(struct config_item *item)
+{
+	return container_of(to_config_group(item), struct dsim_item, group);
+}
+
+static int parse_format(const char *name)
+{
+	unsigned int i;
+
+	for (i = 0; i != DSIM_NR_FORMATS; i++)
+		if (sysfs_streq(name, dsim_formats[i].name))
+			return i;
+	return -EINVAL;
+}
+
+static bool entries_valid(unsigned int nr)
+{
+	return is_power_of_2(nr) && nr <= DSIM_TLB_ENTRIES_MAX;
+}
+
+/* ---- The device ---- */
+
+static void apply_faults(struct dsim_item *di)
+{
+	struct dsim_port *port = dev_iommu_priv_get(&di->pdev->dev);
+
+	guard(spinlock)(&port->lock);
+	port->tlb.sticky_dirty = di->fault_no_flush;
+}
+
+static int go_live(struct dsim_item *di)
+{
+	struct platform_device *pdev;
+	int rc;
+
+	pdev = platform_device_alloc("dsim", PLATFORM_DEVID_NONE);
+	if (!pdev)
+		return -ENOMEM;
+	rc = platform_device_add_data(pdev, &di->options, sizeof(di->options));
+	if (rc)
+		goto err_put;
+
+	/*
+	 * What platform_device_add() would do, but for adding: an IOMMU must be
+	 * named for the device first.
+	 */
+	pdev->dev.parent = &platform_bus;
+	pdev->dev.bus = &platform_bus_type;
+	pdev->dev.type = &dsim_device_type;
+	rc = dev_set_name(&pdev->dev, "dsim.%s",
+			  config_item_name(&di->group.cg_item));
+	if (rc)
+		goto err_put;
+	rc = dsim_iommu_add_device(&pdev->dev);
+	if (rc)
+		goto err_put;
+
+	/* Neither the IOMMU core nor the driver core report a failed probe */
+	if (!dev_iommu_priv_get(&pdev->dev) || !platform_get_drvdata(pdev)) {
+		platform_device_unregister(pdev);
+		return -ENODEV;
+	}
+	di->pdev = pdev;
+	apply_faults(di);
+	return 0;
+
+err_put:
+	platform_device_put(pdev);
+	return rc;
+}
+
+/* Waits for the user of the device to close it, and asks for that */
+static void go_away(struct dsim_item *di)
+{
+	platform_device_unregister(di->pdev);
+	di->pdev = NULL;
+}
+
+/* ---- Attributes ---- */
+
+static ssize_t dsim_live_show(struct config_item *item, char *page)
+{
+	struct dsim_item *di = to_item(item);
+
+	guard(mutex)(&di->lock);
+	return sysfs_emit(page, "%d\n", !!di->pdev);
+}
+
+static ssize_t dsim_live_store(struct config_item *item, const char *page,
+			       size_t count)
+{
+	struct dsim_item *di = to_item(item);
+	bool live;
+	int rc;
+
+	rc = kstrtobool(page, &live);
+	if (rc)
+		return rc;
+	guard(mutex)(&di->lock);
+	if (live && !di->pdev) {
+		rc = go_live(di);
+		if (rc)
+			return rc;
+	} else if (!live && di->pdev) {
+		go_away(di);
+	}
+	return count;
+}
+CONFIGFS_ATTR(dsim_, live);
+
+static ssize_t dsim_format_show(struct config_item *item, char *page)
+{
+	struct dsim_item *di = to_item(item);
+
+	return sysfs_emit(page, "%s\n", dsim_formats[di->options.format].name);
+}
+
+static ssize_t dsim_format_store(struct config_item *item, const char *page,
+				 size_t count)
+{
+	struct dsim_item *di = to_item(item);
+	int id = parse_format(page);
+
+	if (id < 0)
+		return id;
+	guard(mutex)(&di->lock);
+	if (di->pdev)
+		return -EBUSY;
+	di->options.format = id;
+	return count;
+}
+CONFIGFS_ATTR(dsim_, format);
+
+static ssize_t dsim_page_sizes_show(struct config_item *item, char *page)
+{
+	return sysfs_emit(page, "0x%llx\n", to_item(item)->options.page_sizes);
+}
+
+static ssize_t dsim_page_sizes_store(struct config_item *item,
+				     const char *page, size_t count)
+{
+	struct dsim_item *di = to_item(item);
+	u64 sizes;
+	int rc;
+
+	rc = kstrtou64(page, 0, &sizes);
+	if (rc)
+		return rc;
+	/* iommufd wants the CPU's page size, every format here has it */
+	if (sizes && (!(sizes & PAGE_SIZE) || sizes & (PAGE_SIZE - 1)))
+		return -EINVAL;
+	guard(mutex)(&di->lock);
+	if (di->pdev)
+		return -EBUSY;
+	di->options.page_sizes = sizes;
+	return count;
+}
+CONFIGFS_ATTR(dsim_, page_sizes);
+
+static ssize_t dsim_iotlb_entries_show(struct config_item *item, char *page)
+{
+	return sysfs_emit(page, "%u\n", to_item(item)->options.tlb_entries);
+}
+
+static ssize_t dsim_iotlb_entries_store(struct config_item *item,
+					const char *page, size_t count)
+{
+	struct dsim_item *di = to_item(item);
+	unsigned int nr;
+	int rc;
+
+	rc = kstrtouint(page, 0, &nr);
+	if (rc)
+		return rc;
+	if (!entries_valid(nr))
+		return -EINVAL;
+	guard(mutex)(&di->lock);
+	if (di->pdev)
+		return -EBUSY;
+	di->options.tlb_entries = nr;
+	return count;
+}
+CONFIGFS_ATTR(dsim_, iotlb_entries);
+
+static ssize_t store_flag(struct dsim_item *di, const char *page, size_t count,
+			  bool *flag)
+{
+	bool value;
+	int rc;
+
+	rc = kstrtobool(page, &value);
+	if (rc)
+		return rc;
+	guard(mutex)(&di->lock);
+	if (di->pdev)
+		return -EBUSY;
+	*flag = value;
+	return count;
+}
+
+static ssize_t dsim_ad_show(struct config_item *item, char *page)
+{
+	return sysfs_emit(page, "%d\n", to_item(item)->options.ad);
+}
+
+static ssize_t dsim_ad_store(struct config_item *item, const char *page,
+			     size_t count)
+{
+	struct dsim_item *di = to_item(item);
+
+	return store_flag(di, page, count, &di->options.ad);
+}
+CONFIGFS_ATTR(dsim_, ad);
+
+static ssize_t dsim_p2p_show(struct config_item *item, char *page)
+{
+	return sysfs_emit(page, "%d\n", to_item(item)->options.p2p);
+}
+
+static ssize_t dsim_p2p_store(struct config_item *item, const char *page,
+			      size_t count)
+{
+	struct dsim_item *di = to_item(item);
+
+	return store_flag(di, page, count, &di->options.p2p);
+}
+CONFIGFS_ATTR(dsim_, p2p);
+
+static ssize_t dsim_fault_no_flush_show(struct config_item *item, char *page)
+{
+	return sysfs_emit(page, "%d\n", to_item(item)->fault_no_flush);
+}
+
+static ssize_t dsim_fault_no_flush_store(struct config_item *item,
+					 const char *page, size_t count)
+{
+	struct dsim_item *di = to_item(item);
+	bool value;
+	int rc;
+
+	rc = kstrtobool(page, &value);
+	if (rc)
+		return rc;
+	guard(mutex)(&di->lock);
+	di->fault_no_flush = value;
+	if (di->pdev)
+		apply_faults(di);
+	return count;
+}
+CONFIGFS_ATTR(dsim_, fault_no_flush);
+
+static ssize_t dsim_stats_show(struct config_item *item, char *page)
+{
+	struct dsim_item *di = to_item(item);
+	struct dsim_stats stats = {};
+	struct dsim_port *port;
+
+	guard(mutex)(&di->lock);
+	if (di->pdev) {
+		port = dev_iommu_priv_get(&di->pdev->dev);
+		scoped_guard(spinlock, &port->lock)
+			stats = port->stats;
+	}
+	return sysfs_emit(page,
+			  "walks %llu\nhits %llu\na_set %llu\nd_set %llu\n"
+			  "faults %llu\nflushes %llu\ndescs %llu\n"
+			  "bytes_read %llu\nbytes_written %llu\n",
+			  stats.walks, stats.hits, stats.a_set, stats.d_set,
+			  stats.faults, stats.flushes, stats.descs,
+			  stats.bytes_read, stats.bytes_written);
+}
+CONFIGFS_ATTR_RO(dsim_, stats);
+
+static struct configfs_attribute *dsim_item_attrs[] = {
+	&dsim_attr_live,
+	&dsim_attr_format,
+	&dsim_attr_page_sizes,
+	&dsim_attr_iotlb_entries,
+	&dsim_attr_ad,
+	&dsim_attr_p2p,
+	&dsim_attr_fault_no_flush,
+	&dsim_attr_stats,
+	NULL,
+};
+
+/* ---- Directories ---- */
+
+static void dsim_item_release(struct config_item *item)
+{
+	struct dsim_item *di = to_item(item);
+
+	if (di->pdev)
+		go_away(di);
+	kfree(di);
+}
+
+static struct configfs_item_operations dsim_item_ops = {
+	.release = dsim_item_release,
+};
+
+static const struct config_item_type dsim_item_type = {
+	.ct_owner = THIS_MODULE,
+	.ct_item_ops = &dsim_item_ops,
+	.ct_attrs = dsim_item_attrs,
+};
+
+static struct config_group *dsim_make_group(struct config_group *group,
+					    const char *name)
+{
+	struct dsim_item *di;
+
+	di = kzalloc_obj(*di);
+	if (!di)
+		return ERR_PTR(-ENOMEM);
+	mutex_init(&di->lock);
+	di->options.format = default_format;
+	di->options.tlb_entries = iotlb_entries;
+	di->options.ad = true;
+	di->options.p2p = true;
+	config_group_init_type_name(&di->group, name, &dsim_item_type);
+	return &di->group;
+}
+
+static struct configfs_group_operations dsim_group_ops = {
+	.make_group = dsim_make_group,
+};
+
+static const struct config_item_type dsim_subsys_type = {
+	.ct_owner = THIS_MODULE,
+	.ct_group_ops = &dsim_group_ops,
+};
+
+static struct configfs_subsystem dsim_subsys = {
+	.su_group = {
+		.cg_item = {
+			.ci_namebuf = "dirty_sim",
+			.ci_type = &dsim_subsys_type,
+		},
+	},
+};
+
+static int check_parameters(void)
+{
+	int id = parse_format(format);
+
+	if (id < 0) {
+		pr_err("format=%s: must be vtdss, amdv1 or x86_64\n", format);
+		return id;
+	}
+	default_format = id;
+	if (!entries_valid(iotlb_entries)) {
+		pr_err("iotlb_entries=%u: must be a power of two from 1 to %u\n",
+		       iotlb_entries, DSIM_TLB_ENTRIES_MAX);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int __init dsim_module_init(void)
+{
+	int rc;
+
+	rc = check_parameters();
+	if (rc)
+		return rc;
+	rc = dsim_iommu_init();
+	if (rc)
+		return rc;
+	rc = platform_driver_register(&dsim_platform_driver);
+	if (rc)
+		goto err_iommu;
+	config_group_init(&dsim_subsys.su_group);
+	mutex_init(&dsim_subsys.su_mutex);
+	rc = configfs_register_subsystem(&dsim_subsys);
+	if (rc)
+		goto err_driver;
+	return 0;
+
+err_driver:
+	platform_driver_unregister(&dsim_platform_driver);
+err_iommu:
+	dsim_iommu_exit();
+	return rc;
+}
+
+static void __exit dsim_module_exit(void)
+{
+	configfs_unregister_subsystem(&dsim_subsys);
+	platform_driver_unregister(&dsim_platform_driver);
+	dsim_iommu_exit();
+}
+
+module_init(dsim_module_init);
+module_exit(dsim_module_exit);
+
+MODULE_DESCRIPTION("Simulated IOMMU and DMA-queue device for dirty tracking");
+MODULE_LICENSE("GPL");
+MODULE_IMPORT_NS("GENERIC_PT_IOMMU");

@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The simulated device as a vfio device: what user space opens
+ */
+#include <linux/eventfd.h>
+#include <linux/mm.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+#include <linux/vmalloc.h>
+
+#include "dsim.h"
+
+/* As vfio-pci does, so that a VMM needs to know nothing else */
+#define REGION_SHIFT	40
+#define REGION_OFFSET(index) ((u64)(index) << REGION_SHIFT)
+
+/* Larger accesses are cut; nothing needs them */
+#define RW_CHUNK	64
+
+static struct dsim_device *to_dsim(struct vfio_device *vdev)
+{
+	return container_of(vdev, struct dsim_device, vdev);
+}
+
+/* ---- Life ---- */
+
+static int dsim_init(struct vfio_device *vdev)
+{
+	struct dsim_device *ddev = to_dsim(vdev);
+
+	ddev->port = dev_iommu_priv_get(vdev->dev);
+	mutex_init(&ddev->lock);
+	mutex_init(&ddev->state_lock);
+	init_waitqueue_head(&ddev->wait);
+	ddev->bounce = kmalloc(PAGE_SIZE, GFP_KERNEL);
+	ddev->doorbell_page = vmalloc_user(PAGE_SIZE);
+	if (!ddev->bounce || !ddev->doorbell_page) {
+		kfree(ddev->bounce);
+		vfree(ddev->doorbell_page);
+		return -ENOMEM;
+	}
+	vdev->migration_flags = VFIO_MIGRATION_STOP_COPY;
+	if (ddev->port->options.p2p)
+		vdev->migration_flags |= VFIO_MIGRATION_P2P;
+	vdev->mig_ops = &dsim_migration_ops;
+	dsim_migration_reset(ddev);
+	return 0;
+}
+
+static void dsim_release(struct vfio_device *vdev)
+{
+	struct dsim_device *ddev = to_dsim(vdev);
+
+	kfree(ddev->bounce);
+	vfree(ddev->doorbell_page);
+}
+
+static int dsim_open_device(struct vfio_device *vdev)
+{
+	struct dsim_device *ddev = to_dsim(vdev);
+
+	ddev->doorbell_mapped = false;
+	dsim_migration_reset(ddev);
+	return dsim_engine_start(ddev);
+}
+
+static void dsim_close_device(struct vfio_device *vdev)
+{
+	struct dsim_device *ddev = to_dsim(vdev);
+
+	dsim_engine_stop(ddev);
+	dsim_migration_close(ddev);
+	dsim_pci_release_irqs(ddev);
+}
+
+static void dsim_request(struct vfio_device *vdev, unsigned int count)
+{
+	struct dsim_device *ddev = to_dsim(vdev);
+
+	guard(mutex)(&ddev->lock);
+	if (ddev->req)
+		eventfd_signal(ddev->req);
+	else if (!count)
+		dev_notice(vdev->dev, "waiting for the user to close it\n");
+}
+
+/* ---- Access ---- */
+
+static ssize_t access_chunk(struct dsim_device *ddev, unsigned int region,
+			    u8 *buf, size_t count, u32 offset, bool write)
+{
+	guard(mutex)(&ddev->lock);
+	switch (region) {
+	case VFIO_PCI_CONFIG_REGION_INDEX:
+		return dsim_pci_config_rw(ddev, buf, count, offset, write);
+	case VFIO_PCI_BAR0_REGION_INDEX:
+		return dsim_pci_bar_rw(ddev, buf, count, offset, write);
+	default:
+		return -EINVAL;
+	}
+}
+
+static ssize_t dsim_rw(struct vfio_device *vdev, char __user *ubuf,
+		       size_t count, loff_t *ppos, bool write)
+{
+	struct dsim_device *ddev = to_dsim(vdev);
+	unsigned int region = *ppos >> REGION_SHIFT;
+	u64 offset = *ppos & (BIT_ULL(REGION_SHIFT) - 1);
+	u8 buf[RW_CHUNK];
+	ssize_t done, rc;
+	size_t n;
+
+	/* No region has more than this; @offset fits the accessors afterwards */
+	if (offset > DSIM_BAR_SIZE)
+		return -EINVAL;
+
+	for (done = 0; done != count; done += n) {
+		n = min_t(size_t, count - done, RW_CHUNK);
+		if (write && copy_from_user(buf, ubuf + done, n))
+			return done ?: -EFAULT;
+		rc = access_chunk(ddev, region, buf, n, offset + done, write);
+		if (rc < 0)
+			return done ?: rc;
+		if (!write && copy_to_user(ubuf + done, buf, n))
+			return done ?: -EFAULT;
+		*ppos += n;
+	}
+	return done;
+}
+
+static ssize_t dsim_read(struct vfio_device *vdev, char __user *ubuf,
+			 size_t count, loff_t *ppos)
+{
+	return dsim_rw(vdev, ubuf, count, ppos, false);
+}
+
+static ssize_t dsim_write(struct vfio_device *vdev, const char __user *ubuf,
+			  size_t count, loff_t *ppos)
+{
+	return dsim_rw(vdev, (char __user *)ubuf, count, ppos, true);
+}
+
+/* The doorbell page, nothing else, and shared: a copy would ring for nobody */
+static int dsim_mmap(struct vfio_device *vdev, struct vm_area_struct *vma)
+{
+	struct dsim_device *ddev = to_dsim(vdev);
+	u64 start = (u64)vma->vm_pgoff << PAGE_SHIFT;
+	int rc;
+
+	if (start != REGION_OFFSET(VFIO_PCI_BAR0_REGION_INDEX) +
+		     DSIM_DOORBELL_PAGE ||
+	    vma->vm_end - vma->vm_start != PAGE_SIZE ||
+	    !(vma->vm_flags & VM_SHARED))
+		return -EINVAL;
+
+	rc = remap_vmalloc_range(vma, ddev->doorbell_page, 0);
+	if (rc)
+		return rc;
+	dsim_engine_notice_mapping(ddev);
+	return 0;
+}
+
+/* ---- Information ---- */
+
+static int add_sparse_mmap(struct vfio_info_cap *caps)
+{
+	struct vfio_region_info_cap_sparse_mmap *cap;
+	size_t size = struct_size(cap, areas, 1);
+	int rc;
+
+	cap = kzalloc(size, GFP_KERNEL);
+	if (!cap)
+		return -ENOMEM;
+	cap->header.id = VFIO_REGION_INFO_CAP_SPARSE_MMAP;
+	cap->header.version = 1;
+	cap->nr_areas = 1;
+	cap->areas[0].offset = DSIM_DOORBELL_PAGE;
+	cap->areas[0].size = PAGE_SIZE;
+	rc = vfio_info_add_capability(caps, &cap->header, size);
+	kfree(cap);
+	return rc;
+}
+
+static int dsim_get_region_info(struct vfio_device *vdev,
+				struct vfio_region_info *info,
+				struct vfio_info_cap *caps)
+{
+	if (info->index >= VFIO_PCI_NUM_REGIONS)
+		return -EINVAL;
+
+	info->offset = REGION_OFFSET(info->index);
+	info->size = 0;
+	info->flags = 0;
+	switch (info->index) {
+	case VFIO_PCI_CONFIG_REGION_INDEX:
+		info->size = DSIM_CONFIG_SIZE;
+		info->flags = VFIO_REGION_INFO_FLAG_READ |
+			      VFIO_REGION_INFO_FLAG_WRITE;
+		return 0;
+	case VFIO_PCI_BAR0_REGION_INDEX:
+		info->size = DSIM_BAR_SIZE;
+		info->flags = VFIO_REGION_INFO_FLAG_READ |
+			      VFIO_REGION_INFO_FLAG_WRITE |
+			      VFIO_REGION_INFO_FLAG_MMAP;
+		return add_sparse_mmap(caps);
+	}
+	return 0;
+}
+
+static long get_info(void __user *uarg)
+{
+	struct vfio_device_info info = {};
+	size_t minsz = offsetofend(struct vfio_device_info, num_irqs);
+
+	if (copy_from_user(&info, uarg, minsz))
+		return -EFAULT;
+	if (info.argsz < minsz)
+		return -EINVAL;
+	info.flags = VFIO_DEVICE_FLAGS_PCI | VFIO_DEVICE_FLAGS_RESET;
+	info.num_regions = VFIO_PCI_NUM_REGIONS;
+	info.num_irqs = VFIO_PCI_NUM_IRQS;
+	return copy_to_user(uarg, &info, minsz) ? -EFAULT : 0;
+}
+
+static long get_irq_info(void __user *uarg)
+{
+	struct vfio_irq_info info;
+	size_t minsz = offsetofend(struct vfio_irq_info, count);
+	int rc;
+
+	if (copy_from_user(&info, uarg, minsz))
+		return -EFAULT;
+	if (info.argsz < minsz)
+		return -EINVAL;
+	rc = dsim_pci_get_irq_info(&info);
+	if (rc)
+		return rc;
+	return copy_to_user(uarg, &info, minsz) ? -EFAULT : 0;
+}
+
+static long dsim_ioctl(struct vfio_device *vdev, unsigned int cmd,
+		       unsigned long arg)
+{
+	struct dsim_device *ddev = to_dsim(vdev);
+	void __user *uarg = (void __user *)arg;
+
+	switch (cmd) {
+	case VFIO_DEVICE_GET_INFO:
+		return get_info(uarg);
+	case VFIO_DEVICE_GET_IRQ_INFO:
+		return get_irq_info(uarg);
+	case VFIO_DEVICE_SET_IRQS:
+		return dsim_pci_set_irqs(ddev, uarg);
+	case VFIO_DEVICE_RESET:
+		dsim_migration_reset(ddev);
+		return 0;
+	default:
+		return -ENOTTY;
+	}
+}
+
+static const struct vfio_device_ops dsim_vfio_ops = {
+	.name = "dirty-sim",
+	.init = dsim_init,
+	.release = dsim_release,
+	.open_device = dsim_open_device,
+	.close_device = dsim_close_device,
+	.read = dsim_read,
+	.write = dsim_write,
+	.mmap = dsim_mmap,
+	.ioctl = dsim_ioctl,
+	.get_region_info_caps = dsim_get_region_info,
+	.request = dsim_request,
+	.bind_iommufd = vfio_iommufd_physical_bind,
+	.unbind_iommufd = vfio_iommufd_physical_unbind,
+	.attach_ioas = vfio_iommufd_physical_attach_ioas,
+	.detach_ioas = vfio_iommufd_physical_detach_ioas,
+};
+
+/* ---- Driver ---- */
+
+static int dsim_probe(struct platform_device *pdev)
+{
+	struct dsim_device *ddev;
+	int rc;
+
+	if (pdev->dev.type != &dsim_device_type)
+		return -ENODEV;
+
+	ddev = vfio_alloc_device(dsim_device, vdev, &pdev->dev, &dsim_vfio_ops);
+	if (IS_ERR(ddev))
+		return PTR_ERR(ddev);
+	rc = vfio_register_group_dev(&ddev->vdev);
+	if (rc) {
+		vfio_put_device(&ddev->vdev);
+		return rc;
+	}
+	platform_set_drvdata(pdev, ddev);
+	return 0;
+}
+
+static void dsim_remove(struct platform_device *pdev)
+{
+	struct dsim_device *ddev = platform_get_drvdata(pdev);
+
+	vfio_unregister_group_dev(&ddev->vdev);
+	vfio_put_device(&ddev->vdev);
+}
+
+/* Tells our devices from whatever else is on the bus */
+const struct device_type dsim_device_type = {
+	.name = "dsim",
+};
+
+struct platform_driver dsim_platform_driver = {
+	.driver.name = "dsim",
+	.driver_managed_dma = true,
+	.probe = dsim_probe,
+	.remove = dsim_remove,
+};
