@@ -6,6 +6,7 @@
  * 1 GiB is one entry: once it is known to be dirty, no write within it reaches
  * the page table until it is flushed.
  */
+#include <kunit/visibility.h>
 #include <linux/bits.h>
 #include <linux/log2.h>
 #include <linux/slab.h>
@@ -70,6 +71,7 @@ int dsim_tlb_init(struct dsim_tlb *tlb, unsigned int nr)
 	tlb->sticky_dirty = false;
 	return 0;
 }
+EXPORT_SYMBOL_IF_KUNIT(dsim_tlb_init);
 
 /**
  * dsim_tlb_destroy() - Free what dsim_tlb_init() allocated
@@ -79,6 +81,7 @@ void dsim_tlb_destroy(struct dsim_tlb *tlb)
 {
 	kvfree(tlb->entries);
 }
+EXPORT_SYMBOL_IF_KUNIT(dsim_tlb_destroy);
 
 /**
  * dsim_tlb_lookup() - Translate without a walk
@@ -110,6 +113,7 @@ bool dsim_tlb_lookup(const struct dsim_tlb *tlb, u64 iova, u8 access,
 	};
 	return true;
 }
+EXPORT_SYMBOL_IF_KUNIT(dsim_tlb_lookup);
 
 /**
  * dsim_tlb_recalls_dirty() - Does a flushed entry still claim that D is set?
@@ -129,6 +133,7 @@ bool dsim_tlb_recalls_dirty(const struct dsim_tlb *tlb, u64 iova)
 	e = find(tlb, iova);
 	return e && e->dirty;
 }
+EXPORT_SYMBOL_IF_KUNIT(dsim_tlb_recalls_dirty);
 
 /**
  * dsim_tlb_insert() - Remember a translation
@@ -146,6 +151,7 @@ void dsim_tlb_insert(struct dsim_tlb *tlb, const struct dsim_xlate *xlate)
 	};
 	tlb->sizes |= BIT_ULL(xlate->size_lg2);
 }
+EXPORT_SYMBOL_IF_KUNIT(dsim_tlb_insert);
 
 /**
  * dsim_tlb_flush() - Forget every translation that overlaps a range
@@ -176,3 +182,4 @@ void dsim_tlb_flush(struct dsim_tlb *tlb, u64 start, u64 last)
 	}
 	tlb->sizes = sizes;
 }
+EXPORT_SYMBOL_IF_KUNIT(dsim_tlb_flush);

@@ -12,6 +12,7 @@
  * at any time.  So an entry is read once, and updated by compare and exchange
  * against what was read; when that fails, the walk starts over.
  */
+#include <kunit/visibility.h>
 #include <linux/bitfield.h>
 #include <linux/bits.h>
 #include <linux/io.h>
@@ -187,6 +188,7 @@ const struct dsim_format dsim_formats[DSIM_NR_FORMATS] = {
 		.decode = x86_64_decode,
 	},
 };
+EXPORT_SYMBOL_IF_KUNIT(dsim_formats);
 
 /* Set @bits in an entry that still holds @seen; false when it changed */
 static bool entry_set(u64 *entry, u64 seen, u64 bits)
@@ -321,3 +323,4 @@ enum dsim_fault dsim_walk(const struct dsim_root *root, u64 iova, u8 access,
 	} while (ret == -EAGAIN);
 	return ret;
 }
+EXPORT_SYMBOL_IF_KUNIT(dsim_walk);
