@@ -99,16 +99,20 @@ extern const struct dsim_format dsim_formats[DSIM_NR_FORMATS];
 /**
  * struct dsim_root - what a context, PASID or device table entry tells hardware
  * @format: how entries are encoded
- * @pa: physical address of the top table
- * @levels: number of levels, 2 to 6
+ * @top: physical address of the top table, and in the low bits the number of
+ *	 levels, 2 to 6: one word, since AMD's tables grow while in use
  * @ad: set accessed and dirty bits
  */
 struct dsim_root {
 	const struct dsim_format *format;
-	u64 pa;
-	u8 levels;
+	u64 top;
 	bool ad;
 };
+
+static inline u64 dsim_top(u64 pa, unsigned int levels)
+{
+	return pa | levels;
+}
 
 /**
  * struct dsim_xlate - a translation, by walk or from the IOTLB
@@ -240,9 +244,9 @@ struct dsim_port {
  * @amdv1: format DSIM_AMDV1
  * @x86_64: format DSIM_X86_64
  * @format: which of them
- * @lock: protects @ports and @root
+ * @lock: protects @ports and writing @root
  * @ports: devices attached
- * @root: what hardware is told of the table.  Only @root.ad changes.
+ * @root: what hardware is told of the table; walkers read it without @lock
  */
 struct dsim_domain {
 	union {

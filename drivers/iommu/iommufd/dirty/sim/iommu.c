@@ -177,28 +177,53 @@ static int vtdss_init(struct dsim_domain *dom)
 	if (rc)
 		return rc;
 	pt_iommu_vtdss_hw_info(&dom->vtdss, &info);
-	dom->root.pa = info.ssptptr;
-	dom->root.levels = info.aw + 2;
+	dom->root.top = dsim_top(info.ssptptr, info.aw + 2);
 	return 0;
 }
+
+/* AMD's tables start with three levels and grow by putting a new top above */
+static spinlock_t *amdv1_get_top_lock(struct pt_iommu *iommu)
+{
+	return &container_of(iommu, struct dsim_domain, iommu)->lock;
+}
+
+static void amdv1_change_top(struct pt_iommu *iommu, phys_addr_t top_paddr,
+			     unsigned int top_level)
+{
+	struct dsim_domain *dom = container_of(iommu, struct dsim_domain,
+					       iommu);
+
+	lockdep_assert_held(&dom->lock);
+	/* The old top stays where it was, below: nothing cached is wrong */
+	WRITE_ONCE(dom->root.top, dsim_top(top_paddr, top_level + 1));
+}
+
+static const struct pt_iommu_driver_ops amdv1_driver_ops = {
+	.get_top_lock = amdv1_get_top_lock,
+	.change_top = amdv1_change_top,
+};
 
 static int amdv1_init(struct dsim_domain *dom)
 {
 	struct pt_iommu_amdv1_cfg cfg = {
 		.common.hw_max_vasz_lg2 = 48,
 		.common.hw_max_oasz_lg2 = 52,
-		.common.features = BIT(PT_FEAT_FLUSH_RANGE),
-		.starting_level = 3,
+		/* The format is not built without the last three */
+		.common.features = BIT(PT_FEAT_FLUSH_RANGE) |
+				   BIT(PT_FEAT_DYNAMIC_TOP) |
+				   BIT(PT_FEAT_AMDV1_ENCRYPT_TABLES) |
+				   BIT(PT_FEAT_AMDV1_FORCE_COHERENCE),
+		.starting_level = 2,
 	};
 	struct pt_iommu_amdv1_hw_info info;
 	int rc;
 
+	dom->iommu.driver_ops = &amdv1_driver_ops;
 	rc = pt_iommu_amdv1_init(&dom->amdv1, &cfg, GFP_KERNEL);
 	if (rc)
 		return rc;
 	pt_iommu_amdv1_hw_info(&dom->amdv1, &info);
-	dom->root.pa = info.host_pt_root;
-	dom->root.levels = info.mode;
+	dom->root.top = dsim_top(info.host_pt_root, info.mode);
 	return 0;
 }
 
@@ -218,8 +243,7 @@ static int x86_64_init(struct dsim_domain *dom)
 	if (rc)
 		return rc;
 	pt_iommu_x86_64_hw_info(&dom->x86_64, &info);
-	dom->root.pa = info.gcr3_pt;
-	dom->root.levels = info.levels;
+	dom->root.top = dsim_top(info.gcr3_pt, info.levels);
 	return 0;
 }
 

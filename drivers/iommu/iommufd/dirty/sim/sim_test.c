@@ -6,6 +6,7 @@
  * number them, so that neither the walker's nor the kernel's idea of a format
  * proves itself.  The last test holds the walker against generic_pt.
  */
+#include <kunit/test-bug.h>
 #include <kunit/test.h>
 #include <linux/bits.h>
 #include <linux/gfp.h>
@@ -100,8 +101,7 @@ static struct tables *make_tables(struct kunit *test, enum dsim_format_id id,
 				    R | W);
 	t->root = (struct dsim_root){
 		.format = &dsim_formats[id],
-		.pa = virt_to_phys(t->table[levels - 1]),
-		.levels = levels,
+		.top = dsim_top(virt_to_phys(t->table[levels - 1]), levels),
 		.ad = true,
 	};
 	return t;
@@ -499,10 +499,28 @@ static struct pt_iommu *make_vtdss(struct kunit *test, struct dsim_root *root)
 	pt->iommu.nid = NUMA_NO_NODE;
 	KUNIT_ASSERT_EQ(test, pt_iommu_vtdss_init(pt, &cfg, GFP_KERNEL), 0);
 	pt_iommu_vtdss_hw_info(pt, &info);
-	root->pa = info.ssptptr;
-	root->levels = info.aw + 2;
+	root->top = dsim_top(info.ssptptr, info.aw + 2);
 	return &pt->iommu;
 }
+
+/* A table that never grows: all of its addresses are below 2^39 */
+static DEFINE_SPINLOCK(amdv1_top_lock);
+
+static spinlock_t *amdv1_get_top_lock(struct pt_iommu *iommu)
+{
+	return &amdv1_top_lock;
+}
+
+static void amdv1_change_top(struct pt_iommu *iommu, phys_addr_t top_paddr,
+			     unsigned int top_level)
+{
+	KUNIT_FAIL(kunit_get_current_test(), "the top changed");
+}
+
+static const struct pt_iommu_driver_ops amdv1_driver_ops = {
+	.get_top_lock = amdv1_get_top_lock,
+	.change_top = amdv1_change_top,
+};
 
 static struct pt_iommu *make_amdv1(struct kunit *test, struct dsim_root *root)
 {
@@ -511,16 +529,19 @@ static struct pt_iommu *make_amdv1(struct kunit *test, struct dsim_root *root)
 	struct pt_iommu_amdv1_cfg cfg = {
 		.common.hw_max_vasz_lg2 = 48,
 		.common.hw_max_oasz_lg2 = 52,
-		.starting_level = 3,
+		.common.features = BIT(PT_FEAT_DYNAMIC_TOP) |
+				   BIT(PT_FEAT_AMDV1_ENCRYPT_TABLES) |
+				   BIT(PT_FEAT_AMDV1_FORCE_COHERENCE),
+		.starting_level = 2,
 	};
 	struct pt_iommu_amdv1_hw_info info;
 
 	KUNIT_ASSERT_NOT_NULL(test, pt);
 	pt->iommu.nid = NUMA_NO_NODE;
+	pt->iommu.driver_ops = &amdv1_driver_ops;
 	KUNIT_ASSERT_EQ(test, pt_iommu_amdv1_init(pt, &cfg, GFP_KERNEL), 0);
 	pt_iommu_amdv1_hw_info(pt, &info);
-	root->pa = info.host_pt_root;
-	root->levels = info.mode;
+	root->top = dsim_top(info.host_pt_root, info.mode);
 	return &pt->iommu;
 }
 
@@ -540,8 +561,7 @@ static struct pt_iommu *make_x86_64(struct kunit *test, struct dsim_root *root)
 	pt->iommu.nid = NUMA_NO_NODE;
 	KUNIT_ASSERT_EQ(test, pt_iommu_x86_64_init(pt, &cfg, GFP_KERNEL), 0);
 	pt_iommu_x86_64_hw_info(pt, &info);
-	root->pa = info.gcr3_pt;
-	root->levels = info.levels;
+	root->top = dsim_top(info.gcr3_pt, info.levels);
 	return &pt->iommu;
 }
 

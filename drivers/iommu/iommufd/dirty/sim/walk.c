@@ -198,13 +198,14 @@ static bool entry_set(u64 *entry, u64 seen, u64 bits)
 	return cmpxchg64(entry, seen, seen | bits) == seen;
 }
 
-static bool iova_in_range(const struct dsim_root *root, u64 iova)
+static bool iova_in_range(const struct dsim_format *format, unsigned int levels,
+			  u64 iova)
 {
-	unsigned int bits = min_t(unsigned int, level_shift(root->levels), 64);
+	unsigned int bits = min_t(unsigned int, level_shift(levels), 64);
 
 	if (bits == 64)
 		return true;
-	if (root->format->sign_extend)
+	if (format->sign_extend)
 		return (s64)(iova << (64 - bits)) >> (64 - bits) == (s64)iova;
 	return !(iova >> bits);
 }
@@ -231,14 +232,17 @@ static int try_walk(const struct dsim_root *root, u64 iova, u8 access,
 		    bool keep_clean, struct dsim_xlate *out)
 {
 	const struct dsim_format *format = root->format;
-	unsigned int level = root->levels - 1;
+	u64 top = READ_ONCE(root->top);
+	unsigned int level = (top & ~TABLE_ADDR) - 1;
+	u64 table = top & TABLE_ADDR;
 	bool ad = READ_ONCE(root->ad);
 	u8 perm = DSIM_PERM_R | DSIM_PERM_W;
-	u64 table = root->pa;
 	struct dsim_pte pte;
 	u64 *entry;
 	u64 seen, update;
 
+	if (!iova_in_range(format, level + 1, iova))
+		return DSIM_FAULT_RANGE;
 	for (;;) {
 		entry = entry_of(table, iova, level);
 		if (!entry)
@@ -312,8 +316,6 @@ enum dsim_fault dsim_walk(const struct dsim_root *root, u64 iova, u8 access,
 	u8 a_set = 0;
 	int ret;
 
-	if (!iova_in_range(root, iova))
-		return DSIM_FAULT_RANGE;
 	do {
 		*out = (struct dsim_xlate){ .a_set = a_set };
 		ret = try_walk(root, iova, access, keep_clean, out);
