@@ -527,11 +527,12 @@ void vm_destroy(struct vm *vm)
 		close(vm->iommufd);
 	vm->iommufd = -1;
 	if (vm->ring)
-		munmap(vm->ring, RING_BYTES);
-	if (vm->data)
-		munmap(vm->data, vm->data_size);
+		munmap(vm->ring, LOW_BYTES);
+	if (vm->area)
+		munmap(vm->area, vm->area_size);
 	free(vm->leaf);
 	vm->ring = NULL;
+	vm->area = NULL;
 	vm->data = NULL;
 	vm->leaf = NULL;
 }
@@ -563,18 +564,21 @@ int vm_alloc_memory(struct vm *vm, size_t data_size, bool huge)
 	int flags = MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE;
 	void *p;
 
-	p = mmap(NULL, RING_BYTES, PROT_READ | PROT_WRITE, flags, -1, 0);
+	p = mmap(NULL, LOW_BYTES, PROT_READ | PROT_WRITE, flags, -1, 0);
 	if (p == MAP_FAILED)
 		return -errno;
 	vm->ring = p;
 
-	p = mmap(NULL, data_size, PROT_READ | PROT_WRITE,
+	/* small pages get some to spare, so that there is a choice of frames */
+	vm->area_size = data_size + (huge ? 0 : 31 * SZ_4K);
+	p = mmap(NULL, vm->area_size, PROT_READ | PROT_WRITE,
 		 flags | (huge ? MAP_HUGETLB : 0), -1, 0);
 	if (p == MAP_FAILED)
 		return -errno;
+	vm->area = p;
 	vm->data = p;
 	vm->data_size = data_size;
-	memset(vm->data, 0, data_size);
+	memset(vm->area, 0, vm->area_size);
 
 	vm->leaf = malloc(data_size / SZ_4K);
 	if (!vm->leaf)
@@ -617,23 +621,59 @@ int vm_map_memory(struct vm *vm)
 	/* page by page, so that the ring has 4K leaves in every format */
 	for (size_t at = 0; !rc && at < RING_BYTES; at += SZ_4K)
 		rc = vm_map(vm, RING_IOVA + at, ring + at, SZ_4K, MAP_RW);
-	return rc ?: vm_map(vm, DATA_IOVA, vm->data, vm->data_size, MAP_RW);
+	return rc ?:
+	       vm_map(vm, RING_IOVA + RING_BYTES, ring + RING_BYTES,
+		      LOW_BYTES - RING_BYTES, MAP_RW) ?:
+	       vm_map(vm, DATA_IOVA, vm->data, vm->data_size, MAP_RW);
 }
 
 /*
- * Work out which leaves the IOMMU made of the data: software takes the largest
- * size allowed to which address, frame and what is left of a contiguous run
- * are aligned. /proc/self/pagemap tells the frames. Needs root.
+ * Work out which leaves the IOMMU makes of pages that lie in these frames from
+ * DATA_IOVA on: software takes the largest size allowed to which address, frame
+ * and what is left of a contiguous run are aligned.
+ * Returns the number of pages that lie in leaves of more than one.
  */
-int vm_learn_leaves(struct vm *vm, uint64_t page_sizes)
+static size_t leaves(const uint64_t *frame, size_t pages, uint64_t page_sizes,
+		     uint8_t *leaf)
 {
-	size_t pages = vm->data_size / SZ_4K;
-	size_t run, i, j;
+	size_t large = 0, end, at;
+
+	for (at = 0; at < pages;) {
+		for (end = at + 1; end < pages &&
+		     frame[end] == frame[end - 1] + 1; end++)
+			;
+		while (at < end) {
+			uint64_t align = DATA_IOVA / SZ_4K + at;
+			unsigned int order = 0;
+
+			align |= frame[at];
+			for (unsigned int o = 1; o < 28; o++)
+				if ((page_sizes & (SZ_4K << o)) &&
+				    !(align & ((1UL << o) - 1)) &&
+				    (1UL << o) <= end - at)
+					order = o;
+			memset(leaf + at, 12 + order, 1UL << order);
+			if (order)
+				large += 1UL << order;
+			at += 1UL << order;
+		}
+	}
+	return large;
+}
+
+/*
+ * Learn what leaves the data will have, and move it inside its area to where it
+ * has the largest. Call it before the data is mapped or used. Needs root, for
+ * the frames that /proc/self/pagemap tells.
+ */
+int vm_learn_leaves(struct vm *vm, uint64_t page_sizes, size_t *large)
+{
+	size_t area = vm->area_size / SZ_4K, pages = vm->data_size / SZ_4K;
+	size_t best = 0, n;
 	uint64_t *frame;
 	int fd, rc = 0;
-	ssize_t n;
 
-	frame = calloc(pages, sizeof(*frame));
+	frame = calloc(area, sizeof(*frame));
 	if (!frame)
 		return -ENOMEM;
 	fd = open("/proc/self/pagemap", O_RDONLY);
@@ -641,14 +681,12 @@ int vm_learn_leaves(struct vm *vm, uint64_t page_sizes)
 		rc = -errno;
 		goto out;
 	}
-	n = pread(fd, frame, pages * sizeof(*frame),
-		  (uintptr_t)vm->data / SZ_4K * sizeof(*frame));
-	close(fd);
-	if (n != (ssize_t)(pages * sizeof(*frame))) {
+	if (pread(fd, frame, area * sizeof(*frame),
+		  (uintptr_t)vm->area / SZ_4K * sizeof(*frame)) !=
+	    (ssize_t)(area * sizeof(*frame)))
 		rc = -EIO;
-		goto out;
-	}
-	for (i = 0; i < pages; i++) {
+	close(fd);
+	for (size_t i = 0; i < area; i++) {
 		frame[i] &= (1ULL << 55) - 1;
 		if (!frame[i])
 			rc = -EPERM;
@@ -656,24 +694,16 @@ int vm_learn_leaves(struct vm *vm, uint64_t page_sizes)
 	if (rc)
 		goto out;
 
-	for (i = 0; i < pages; i += run) {
-		for (run = 1; i + run < pages &&
-		     frame[i + run] == frame[i] + run; run++)
-			;
-		for (j = i; j < i + run;) {
-			uint64_t at = DATA_IOVA + j * SZ_4K;
-			unsigned int size = 12;
-
-			for (unsigned int s = 13; s < 40; s++)
-				if ((page_sizes & (1ULL << s)) &&
-				    !((at | frame[j] * SZ_4K) &
-				      ((1ULL << s) - 1)) &&
-				    (1ULL << s) <= (i + run - j) * SZ_4K)
-					size = s;
-			memset(vm->leaf + j, size, 1UL << (size - 12));
-			j += 1UL << (size - 12);
+	*large = 0;
+	for (size_t shift = 0; shift <= area - pages; shift++) {
+		n = leaves(frame + shift, pages, page_sizes, vm->leaf);
+		if (n > *large) {
+			*large = n;
+			best = shift;
 		}
 	}
+	leaves(frame + best, pages, page_sizes, vm->leaf);
+	vm->data = vm->area + best * SZ_4K;
 out:
 	free(frame);
 	return rc;

@@ -56,11 +56,12 @@
 
 /*
  * Where things lie in a vm's IOVA space. The ring is always mapped with 4K
- * pages, the data with what the test asks for. There is a hole between them
- * which belongs to the window that is read for dirty pages.
+ * pages, the data with what the test asks for. Memory that nobody uses lies
+ * between them, since reading dirty pages ends at the first hole.
  */
 #define DATA_IOVA	0x10000000UL
-#define RING_IOVA	(DATA_IOVA - 0x40000)
+#define RING_IOVA	(DATA_IOVA - LOW_BYTES)
+#define LOW_BYTES	0x40000UL
 /* Never mapped, just behind the most that any test maps */
 #define NOWHERE_IOVA	0x20000000UL
 
@@ -144,7 +145,9 @@ int write_stream(int fd, const void *buf, size_t size);
  * @iommufd: the file
  * @ioas: its only address space
  * @hwpt: the page table that devices attach to
- * @ring: memory of the ring, RING_BYTES at RING_IOVA
+ * @ring: memory at RING_IOVA, LOW_BYTES of it, the ring first
+ * @area: memory that holds @data, and some more to choose from
+ * @area_size: its size
  * @data: memory at DATA_IOVA
  * @data_size: its size
  * @leaf: for each 4K page of @data, log2 of the size of the leaf it lies in
@@ -154,6 +157,8 @@ struct vm {
 	uint32_t ioas;
 	uint32_t hwpt;
 	void *ring;
+	uint8_t *area;
+	size_t area_size;
 	uint8_t *data;
 	size_t data_size;
 	uint8_t *leaf;
@@ -168,7 +173,7 @@ int vm_alloc_memory(struct vm *vm, size_t data_size, bool huge);
 int vm_map_memory(struct vm *vm);
 int vm_map(struct vm *vm, uint64_t iova, void *mem, size_t size, uint32_t prot);
 int vm_unmap(struct vm *vm, uint64_t iova, size_t size);
-int vm_learn_leaves(struct vm *vm, uint64_t page_sizes);
+int vm_learn_leaves(struct vm *vm, uint64_t page_sizes, size_t *large);
 int vm_track(struct vm *vm, uint32_t hwpt, bool enable);
 int vm_get_dirty(struct vm *vm, uint32_t hwpt, uint64_t iova, uint64_t size,
 		 uint32_t flags, uint64_t *bitmap);
@@ -180,7 +185,7 @@ int vm_destroy_object(struct vm *vm, uint32_t id);
  * struct shadow - what must be true
  * @vm: whose memory it follows
  * @data: what vm->data must hold
- * @start: first IOVA of the window of dirty pages: the ring, a hole, the data
+ * @start: first IOVA of the window of dirty pages: the ring to the data's end
  * @size: of the window
  * @want: one bit for each page of the window: written and not yet read back
  * @got: the same as reported by the kernel, zeroed before each read
