@@ -517,6 +517,7 @@ int vm_alloc_ioas(struct vm *vm)
 int vm_create(struct vm *vm)
 {
 	memset(vm, 0, sizeof(*vm));
+	vm->memfd = -1;
 	vm->iommufd = open("/dev/iommu", O_RDWR | O_CLOEXEC);
 	return vm->iommufd < 0 ? -errno : vm_alloc_ioas(vm);
 }
@@ -530,6 +531,9 @@ void vm_destroy(struct vm *vm)
 		munmap(vm->ring, LOW_BYTES);
 	if (vm->area)
 		munmap(vm->area, vm->area_size);
+	if (vm->memfd >= 0)
+		close(vm->memfd);
+	vm->memfd = -1;
 	free(vm->leaf);
 	vm->ring = NULL;
 	vm->area = NULL;
@@ -569,10 +573,19 @@ int vm_alloc_memory(struct vm *vm, size_t data_size, bool huge)
 		return -errno;
 	vm->ring = p;
 
-	/* small pages get some to spare, so that there is a choice of frames */
-	vm->area_size = data_size + (huge ? 0 : 31 * SZ_4K);
-	p = mmap(NULL, vm->area_size, PROT_READ | PROT_WRITE,
-		 flags | (huge ? MAP_HUGETLB : 0), -1, 0);
+	if (huge) {
+		vm->area_size = data_size;
+		p = mmap(NULL, vm->area_size, PROT_READ | PROT_WRITE,
+			 flags | MAP_HUGETLB, -1, 0);
+	} else {
+		/* some to spare, so that there is a choice of frames */
+		vm->area_size = data_size + 31 * SZ_4K;
+		vm->memfd = memfd_create("dsim", MFD_CLOEXEC);
+		if (vm->memfd < 0 || ftruncate(vm->memfd, vm->area_size))
+			return -errno;
+		p = mmap(NULL, vm->area_size, PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_POPULATE, vm->memfd, 0);
+	}
 	if (p == MAP_FAILED)
 		return -errno;
 	vm->area = p;
@@ -661,36 +674,84 @@ static size_t leaves(const uint64_t *frame, size_t pages, uint64_t page_sizes,
 	return large;
 }
 
+/* The frames of the area's pages. Needs root, for /proc/self/pagemap. */
+static int read_frames(struct vm *vm, uint64_t *frame)
+{
+	size_t pages = vm->area_size / SZ_4K;
+	int fd, rc = 0;
+
+	fd = open("/proc/self/pagemap", O_RDONLY);
+	if (fd < 0)
+		return -errno;
+	if (pread(fd, frame, pages * sizeof(*frame),
+		  (uintptr_t)vm->area / SZ_4K * sizeof(*frame)) !=
+	    (ssize_t)(pages * sizeof(*frame)))
+		rc = -EIO;
+	close(fd);
+	for (size_t i = 0; !rc && i < pages; i++) {
+		frame[i] &= (1ULL << 55) - 1;
+		if (!frame[i])
+			rc = -EPERM;
+	}
+	return rc;
+}
+
+struct page_of_file {
+	uint64_t frame;
+	size_t index;
+};
+
+static int by_frame(const void *a, const void *b)
+{
+	const struct page_of_file *p = a, *q = b;
+
+	return (p->frame > q->frame) - (p->frame < q->frame);
+}
+
 /*
- * Learn what leaves the data will have, and move it inside its area to where it
- * has the largest. Call it before the data is mapped or used. Needs root, for
- * the frames that /proc/self/pagemap tells.
+ * Memory of a kernel that has no huge pages is contiguous too, if one puts its
+ * pages in order.
+ */
+static int sort_pages(struct vm *vm, uint64_t *frame)
+{
+	size_t pages = vm->area_size / SZ_4K;
+	struct page_of_file *sorted;
+	int rc = 0;
+
+	sorted = calloc(pages, sizeof(*sorted));
+	if (!sorted)
+		return -ENOMEM;
+	for (size_t i = 0; i < pages; i++) {
+		sorted[i].frame = frame[i];
+		sorted[i].index = i;
+	}
+	qsort(sorted, pages, sizeof(*sorted), by_frame);
+	for (size_t i = 0; !rc && i < pages; i++)
+		if (mmap(vm->area + i * SZ_4K, SZ_4K, PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_FIXED | MAP_POPULATE, vm->memfd,
+			 sorted[i].index * SZ_4K) == MAP_FAILED)
+			rc = -errno;
+	free(sorted);
+	return rc ?: read_frames(vm, frame);
+}
+
+/*
+ * Learn what leaves the data will have, and lay it out in its area so that they
+ * are as large as they can be. Call it before the data is mapped or used.
  */
 int vm_learn_leaves(struct vm *vm, uint64_t page_sizes, size_t *large)
 {
 	size_t area = vm->area_size / SZ_4K, pages = vm->data_size / SZ_4K;
 	size_t best = 0, n;
 	uint64_t *frame;
-	int fd, rc = 0;
+	int rc;
 
 	frame = calloc(area, sizeof(*frame));
 	if (!frame)
 		return -ENOMEM;
-	fd = open("/proc/self/pagemap", O_RDONLY);
-	if (fd < 0) {
-		rc = -errno;
-		goto out;
-	}
-	if (pread(fd, frame, area * sizeof(*frame),
-		  (uintptr_t)vm->area / SZ_4K * sizeof(*frame)) !=
-	    (ssize_t)(area * sizeof(*frame)))
-		rc = -EIO;
-	close(fd);
-	for (size_t i = 0; i < area; i++) {
-		frame[i] &= (1ULL << 55) - 1;
-		if (!frame[i])
-			rc = -EPERM;
-	}
+	rc = read_frames(vm, frame);
+	if (!rc && page_sizes != SZ_4K && vm->memfd >= 0)
+		rc = sort_pages(vm, frame);
 	if (rc)
 		goto out;
 

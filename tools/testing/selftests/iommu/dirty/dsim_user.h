@@ -146,6 +146,7 @@ int write_stream(int fd, const void *buf, size_t size);
  * @ioas: its only address space
  * @hwpt: the page table that devices attach to
  * @ring: memory at RING_IOVA, LOW_BYTES of it, the ring first
+ * @memfd: file behind @area, unless that is of huge pages
  * @area: memory that holds @data, and some more to choose from
  * @area_size: its size
  * @data: memory at DATA_IOVA
@@ -157,6 +158,7 @@ struct vm {
 	uint32_t ioas;
 	uint32_t hwpt;
 	void *ring;
+	int memfd;
 	uint8_t *area;
 	size_t area_size;
 	uint8_t *data;
