@@ -183,6 +183,8 @@ ssize_t dsim_pci_bar_rw(struct dsim_device *ddev, u8 *buf, size_t count,
 	if (offset >= DSIM_BAR_SIZE || count > DSIM_BAR_SIZE - offset)
 		return -EINVAL;
 
+	/* What was written to the mapped doorbell before was written before */
+	dsim_engine_sync_doorbell(ddev);
 	if (!dsim_pci_memory_enabled(ddev)) {
 		if (!write)
 			memset(buf, 0xff, count);
