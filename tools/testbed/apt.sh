@@ -4,6 +4,7 @@
 # Source lib.sh first.
 
 apt_dir=$build/apt
+apt_advice="check the network and the mirror in /etc/apt"
 
 # the plain release of the system: "mirror codename"
 system_mirror()
@@ -23,7 +24,7 @@ private_apt_setup()
 	read -r mirror codename <<<"$(system_mirror)" || true
 	if [ -z "$mirror" ]; then
 		[ "$(id -u)" = 0 ] || die "apt has no package lists yet: run 'make demo' as root"
-		step "apt-get update" 300 "$logs/apt-update.log" apt-get update
+		advice=$apt_advice step "apt-get update" 300 "$logs/apt-update.log" apt-get update
 		read -r mirror codename <<<"$(system_mirror)" || true
 		[ -n "$mirror" ] || die "apt knows no Debian mirror: check /etc/apt/sources.list and the network; log: $logs/apt-update.log"
 	fi
@@ -56,7 +57,7 @@ private_apt_update()
 	local dir=$apt_dir/$1
 	private_apt_setup "$1"
 	[ -z "$(find "$dir/updated" -newer "$dir/sources.list" -mmin -1440 2>/dev/null)" ] || return 0
-	step "apt-get update for $1" 300 "$logs/apt-$1.log" \
+	advice=$apt_advice step "apt-get update for $1" 300 "$logs/apt-$1.log" \
 		apt-get "${apt_opts[@]}" -o APT::Update::Error-Mode=any update
 	touch "$dir/updated"
 }

@@ -14,6 +14,8 @@ build=${BUILD_DIR:-$top/build}
 mkdir -p "$build" 2>/dev/null ||
 	{ echo "testbed: cannot create $build: set BUILD_DIR to a writable folder" >&2; exit 1; }
 build=$(cd "$build" && pwd)
+[ -w "$build" ] ||
+	{ echo "testbed: cannot write to $build: run as its owner, or set BUILD_DIR to a writable folder" >&2; exit 1; }
 logs=$build/logs
 mkdir -p "$logs"
 
@@ -65,7 +67,8 @@ first_errors()
 
 # step WHAT SECONDS LOG COMMAND...: run COMMAND with a time limit and its output
 # in LOG. Shows that it lives: one moving line on a terminal, a line every 30 s
-# elsewhere. $progress, if set, is a command that prints a few words.
+# elsewhere. $progress, if set, is a command that prints a few words; $advice is
+# what to do when it fails.
 # The command gets its own process group, so that nothing of it stays behind.
 step()
 {
@@ -86,7 +89,7 @@ step()
 			sleep 1
 			kill -KILL -- "-$step_pid" 2>/dev/null || true
 			wait "$step_pid" 2>/dev/null || true
-			die "$what: not done after $limit s, stopped; log: $step_log"
+			die "$what: not done after $limit s, stopped${advice:+: $advice}; log: $step_log"
 		fi
 		if [ -t 2 ]; then
 			note=$(${progress:-true} || true)
@@ -105,7 +108,7 @@ step()
 	if [ "$rc" -ne 0 ]; then
 		say "$what failed (status $rc):"
 		first_errors "$step_log"
-		die "$what failed; log: $step_log"
+		die "$what failed${advice:+: $advice}; log: $step_log"
 	fi
 	t=$((SECONDS - t0))
 	[ "$t" -lt 2 ] || say "$what: done in $t s"
