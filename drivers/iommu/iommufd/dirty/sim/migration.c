@@ -127,6 +127,7 @@ static int decode(const struct dsim_stream *s, size_t filled,
  * @file: what user space reads or writes
  * @lock: protects the rest; never held over an access to user memory
  * @ended: the state was left; nothing is transferred any more
+ * @error: the stream was refused while it was written, what came so far with it
  * @filled: bytes of @stream that are valid
  * @taken: bytes of it that the user has read
  * @stream: the state
@@ -135,6 +136,7 @@ struct dsim_mig_file {
 	struct file *file;
 	struct mutex lock;
 	bool ended;
+	int error;
 	size_t filled;
 	size_t taken;
 	struct dsim_stream stream;
@@ -167,16 +169,18 @@ static ssize_t resume_write(struct file *file, const char __user *ubuf,
 	struct dsim_mig_file *mig = file->private_data;
 	struct dsim_stream part;
 
-	if (count > sizeof(part))
-		return -EFBIG;
-	if (copy_from_user(&part, ubuf, count))
+	if (copy_from_user(&part, ubuf, min(count, sizeof(part))))
 		return -EFAULT;
 
 	guard(mutex)(&mig->lock);
 	if (mig->ended)
 		return -ENODEV;
-	if (count > sizeof(mig->stream) - mig->filled)
-		return -EFBIG;
+	if (mig->error)
+		return mig->error;
+	if (count > sizeof(mig->stream) - mig->filled) {
+		mig->error = -EFBIG;
+		return mig->error;
+	}
 	memcpy((u8 *)&mig->stream + mig->filled, &part, count);
 	mig->filled += count;
 	return count;
@@ -270,7 +274,7 @@ static int finish_resuming(struct dsim_device *ddev)
 	int rc;
 
 	scoped_guard(mutex, &mig->lock) {
-		rc = decode(&mig->stream, mig->filled, &regs);
+		rc = mig->error ?: decode(&mig->stream, mig->filled, &regs);
 		mig->ended = true;
 	}
 	mig_file_end(&ddev->resuming);
