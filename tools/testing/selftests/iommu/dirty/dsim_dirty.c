@@ -225,7 +225,7 @@ TEST_F(dirty, status_word_alone)
 	}
 }
 
-TEST_F(dirty, each_operation)
+TEST_F_TIMEOUT(dirty, each_operation, LONG)
 {
 	size_t pages = self->vm.data_size / SZ_4K;
 
@@ -301,7 +301,7 @@ TEST_F(dirty, no_clear)
 	READ_EXACT();
 }
 
-TEST_F(dirty, random_operations)
+TEST_F_TIMEOUT(dirty, random_operations, LONG)
 {
 	for (int round = 0; round < 40; round++) {
 		unsigned int n = 1 + rnd(&self->seed) % RING_ENTRIES;
@@ -327,7 +327,7 @@ TEST_F(dirty, random_operations)
  * copied. Nothing that was written may be missing in the copy at the end, and
  * nothing that was not written may ever be reported.
  */
-TEST_F(dirty, copy_while_writing)
+TEST_F_TIMEOUT(dirty, copy_while_writing, LONG)
 {
 	struct shadow *s = &self->shadow;
 	struct vm *vm = &self->vm;

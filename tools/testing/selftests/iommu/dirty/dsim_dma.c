@@ -145,7 +145,7 @@ TEST_F(dma, add)
 }
 
 /* A full ring in one go, each descriptor depending on the one before */
-TEST_F(dma, order_and_batch)
+TEST_F_TIMEOUT(dma, order_and_batch, LONG)
 {
 	struct dsim *d = &self->dev;
 

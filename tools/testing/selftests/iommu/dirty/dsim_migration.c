@@ -247,14 +247,14 @@ TEST_F(mig, p2p_holds_work)
 }
 
 /* When a state change returns, no write is in flight any more */
-TEST_F(mig, p2p_is_quiet_at_once)
+TEST_F_TIMEOUT(mig, p2p_is_quiet_at_once, LONG)
 {
 	uint8_t *copy = malloc(DATA_SIZE);
 	struct dsim *d = &self->src.dev;
 
 	ASSERT_NE(NULL, copy);
 	for (int i = 0; i < 30; i++) {
-		for (uint32_t n = 0; n < RING_ENTRIES; n++)
+		for (int n = 0; n < 64; n++)
 			dsim_put(d, &(struct dsim_desc){
 				.op = DSIM_OP_FILL, .dst = DATA_IOVA,
 				.len = DATA_SIZE, .value = i * 1000 + n });
@@ -335,7 +335,7 @@ TEST_F(mig, ring_error_moves)
  * rung in P2P, and rung after. Each descriptor adds, so one that is lost or
  * done twice shows in the sum.
  */
-TEST_F(mig, ring_goes_on)
+TEST_F_TIMEOUT(mig, ring_goes_on, LONG)
 {
 	struct side *from = &self->src, *to = &self->dst, *swap;
 	struct dsim_desc add = {
@@ -489,7 +489,7 @@ TEST_F(mig, stream_in_pieces)
 		EXPECT_EQ(DSIM_DESC_DONE, dsim_run(&self->dst.dev, &nop));     \
 	} while (0)
 
-TEST_F(mig, truncated_stream)
+TEST_F_TIMEOUT(mig, truncated_stream, LONG)
 {
 	ASSERT_EQ(DSIM_DESC_DONE, dsim_run(&self->src.dev, &nop));
 	SAVE();
@@ -498,7 +498,7 @@ TEST_F(mig, truncated_stream)
 	STILL_LOADS();
 }
 
-TEST_F(mig, corrupt_stream)
+TEST_F_TIMEOUT(mig, corrupt_stream, LONG)
 {
 	uint64_t seed = 1;
 

@@ -19,7 +19,7 @@
 #define SYSFS		"/sys/devices/platform/dsim.%s"
 
 /* No step of the device takes longer, unless something is broken */
-#define WAIT_MS		10000
+#define WAIT_MS		20000
 
 unsigned long long now_ms(void)
 {

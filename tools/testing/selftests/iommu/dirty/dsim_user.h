@@ -219,4 +219,7 @@ uint64_t rnd(uint64_t *state);
 
 unsigned long long now_ms(void);
 
+/* Seconds for tests that move much: machines are emulated, kernels instrumented */
+#define LONG	180
+
 #endif
