@@ -1,0 +1,567 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Pending dirty bits of one reader
+ */
+#include <linux/bitmap.h>
+#include <linux/highmem.h>
+#include <linux/mm.h>
+#include <linux/sched.h>
+#include <linux/slab.h>
+
+#include "dirty.h"
+
+/*
+ * A chunk is small, so that scattered mappings cost little, and a power of two,
+ * so that nothing is wasted: what remains is 9 bytes of the xarray, below 2 %.
+ */
+#define CHUNK_BITS_SHIFT	12
+#define CHUNK_BITS		BIT(CHUNK_BITS_SHIFT)
+#define CHUNK_BYTES		(CHUNK_BITS / BITS_PER_BYTE)
+
+#define PENDING			XA_MARK_0
+
+static unsigned int chunk_shift(const struct dirty_bitmap *bitmap)
+{
+	return bitmap->shift + CHUNK_BITS_SHIFT;
+}
+
+static unsigned long chunk_iova(const struct dirty_bitmap *bitmap,
+				unsigned long index)
+{
+	return index << chunk_shift(bitmap);
+}
+
+static unsigned long chunk_last(const struct dirty_bitmap *bitmap,
+				unsigned long index)
+{
+	return chunk_iova(bitmap, index) + ((1UL << chunk_shift(bitmap)) - 1);
+}
+
+/* Marking paths run in interrupts, so the xarray's lock is taken with those off */
+static void set_pending(struct dirty_bitmap *bitmap, unsigned long index)
+{
+	unsigned long flags;
+
+	if (xa_get_mark(&bitmap->chunks, index, PENDING))
+		return;
+	xa_lock_irqsave(&bitmap->chunks, flags);
+	__xa_set_mark(&bitmap->chunks, index, PENDING);
+	xa_unlock_irqrestore(&bitmap->chunks, flags);
+}
+
+static void clear_pending(struct dirty_bitmap *bitmap, unsigned long index)
+{
+	unsigned long flags;
+
+	xa_lock_irqsave(&bitmap->chunks, flags);
+	__xa_clear_mark(&bitmap->chunks, index, PENDING);
+	xa_unlock_irqrestore(&bitmap->chunks, flags);
+}
+
+/**
+ * dirty_bitmap_init() - Make an empty bitmap
+ * @bitmap: to initialize
+ * @shift: log2 of the bytes that a bit stands for
+ */
+void dirty_bitmap_init(struct dirty_bitmap *bitmap, unsigned int shift)
+{
+	xa_init_flags(&bitmap->chunks, XA_FLAGS_LOCK_IRQ | XA_FLAGS_ACCOUNT);
+	bitmap->shift = shift;
+}
+
+/**
+ * dirty_bitmap_destroy() - Free a bitmap that nobody uses any more
+ * @bitmap: the bitmap
+ */
+void dirty_bitmap_destroy(struct dirty_bitmap *bitmap)
+{
+	unsigned long index;
+	void *chunk;
+
+	xa_for_each(&bitmap->chunks, index, chunk)
+		kfree(chunk);
+	xa_destroy(&bitmap->chunks);
+}
+
+/**
+ * dirty_bitmap_populate() - Make setting the bits of a range possible
+ * @bitmap: the bitmap
+ * @iova: first address
+ * @last: last address
+ *
+ * Context: process, may sleep; serialized by the owner.
+ *
+ * Return: 0, or -ENOMEM; then chunks that were added stay, empty, until they
+ * are pruned.
+ */
+int dirty_bitmap_populate(struct dirty_bitmap *bitmap, unsigned long iova,
+			  unsigned long last)
+{
+	unsigned long index = iova >> chunk_shift(bitmap);
+	unsigned long end = last >> chunk_shift(bitmap);
+	void *chunk;
+	int rc;
+
+	for (;; index++) {
+		if (!xa_load(&bitmap->chunks, index)) {
+			chunk = kzalloc(CHUNK_BYTES, GFP_KERNEL_ACCOUNT);
+			if (!chunk)
+				return -ENOMEM;
+			rc = xa_insert_irq(&bitmap->chunks, index, chunk,
+					   GFP_KERNEL_ACCOUNT);
+			if (rc) {
+				kfree(chunk);
+				return rc;
+			}
+		}
+		if (index == end)
+			return 0;
+		cond_resched();
+	}
+}
+
+/**
+ * dirty_bitmap_prune() - Free chunks that nobody needs
+ * @bitmap: the bitmap
+ * @iova: first address
+ * @last: last address
+ * @keep: says whether anything is mapped in the range of a chunk
+ * @data: for @keep
+ *
+ * Chunks with pending bits stay: what was written before it was unmapped is
+ * still to be read.
+ *
+ * Context: process, may sleep; serialized by the owner.
+ *
+ * Return: true when such chunks are left.
+ */
+bool dirty_bitmap_prune(struct dirty_bitmap *bitmap, unsigned long iova,
+			unsigned long last,
+			bool (*keep)(void *data, unsigned long iova,
+				     unsigned long last),
+			void *data)
+{
+	unsigned long index;
+	bool left = false;
+	void *chunk;
+
+	xa_for_each_range(&bitmap->chunks, index, chunk,
+			  iova >> chunk_shift(bitmap),
+			  last >> chunk_shift(bitmap)) {
+		if (keep(data, chunk_iova(bitmap, index),
+			 chunk_last(bitmap, index)))
+			continue;
+		if (xa_get_mark(&bitmap->chunks, index, PENDING)) {
+			left = true;
+			continue;
+		}
+		xa_erase_irq(&bitmap->chunks, index);
+		kvfree_rcu_mightsleep(chunk);
+		cond_resched();
+	}
+	return left;
+}
+
+/* Set bits [@first, @last] of a chunk, atomically against every other setter */
+static void chunk_set(unsigned long *chunk, unsigned int first,
+		      unsigned int last)
+{
+	unsigned long *word = chunk + BIT_WORD(first);
+	unsigned long *end = chunk + BIT_WORD(last);
+	unsigned long mask = BITMAP_FIRST_WORD_MASK(first);
+
+	for (; word <= end; word++, mask = ~0UL) {
+		if (word == end)
+			mask &= BITMAP_LAST_WORD_MASK(last + 1);
+		/* Most marks are of what is pending already */
+		if ((READ_ONCE(*word) & mask) != mask)
+			atomic_long_or(mask, (atomic_long_t *)word);
+	}
+}
+
+static unsigned int bit_in_chunk(const struct dirty_bitmap *bitmap,
+				 unsigned long iova)
+{
+	return (iova >> bitmap->shift) & (CHUNK_BITS - 1);
+}
+
+/**
+ * dirty_bitmap_set() - Set the bits of a range
+ * @bitmap: the bitmap
+ * @iova: first address
+ * @last: last address
+ *
+ * Context: any, interrupts included; the bitmap is kept by the caller, its
+ * chunks by RCU.
+ *
+ * Return: false when a part of the range has no chunk, since nothing is mapped
+ * there.
+ */
+bool dirty_bitmap_set(struct dirty_bitmap *bitmap, unsigned long iova,
+		      unsigned long last)
+{
+	unsigned long index = iova >> chunk_shift(bitmap);
+	unsigned long end = last >> chunk_shift(bitmap);
+	unsigned long *chunk;
+	bool complete = true;
+
+	guard(rcu)();
+	for (;; index++) {
+		chunk = xa_load(&bitmap->chunks, index);
+		if (chunk) {
+			unsigned long first = max(iova, chunk_iova(bitmap, index));
+
+			chunk_set(chunk, bit_in_chunk(bitmap, first),
+				  bit_in_chunk(bitmap, min(last,
+					       chunk_last(bitmap, index))));
+			smp_mb(); /* the bit before the mark is looked at */
+			set_pending(bitmap, index);
+		} else {
+			complete = false;
+		}
+		if (index == end)
+			return complete;
+	}
+}
+
+/* ---- Cursor ---- */
+
+static void cursor_leave(struct dirty_cursor *cursor)
+{
+	if (cursor->chunk)
+		set_pending(cursor->bitmap, cursor->index);
+}
+
+/**
+ * dirty_cursor_set() - Set the bits of a range, near to those set before
+ * @cursor: the cursor
+ * @iova: first address
+ * @last: last address
+ *
+ * Context: process; the owner lets nobody take or free until
+ * dirty_cursor_finish().
+ */
+void dirty_cursor_set(struct dirty_cursor *cursor, unsigned long iova,
+		      unsigned long last)
+{
+	struct dirty_bitmap *bitmap = cursor->bitmap;
+	unsigned long index = iova >> chunk_shift(bitmap);
+	unsigned long end = last >> chunk_shift(bitmap);
+
+	for (;; index++) {
+		if (!cursor->chunk || index != cursor->index) {
+			cursor_leave(cursor);
+			cursor->index = index;
+			cursor->chunk = xa_load(&bitmap->chunks, index);
+		}
+		if (cursor->chunk)
+			chunk_set(cursor->chunk,
+				  bit_in_chunk(bitmap, max(iova,
+					chunk_iova(bitmap, index))),
+				  bit_in_chunk(bitmap, min(last,
+					chunk_last(bitmap, index))));
+		else
+			cursor->missed = true;
+		if (index == end)
+			return;
+	}
+}
+
+/**
+ * dirty_cursor_finish() - Leave the bitmap so that its bits can be taken
+ * @cursor: the cursor
+ */
+void dirty_cursor_finish(struct dirty_cursor *cursor)
+{
+	cursor_leave(cursor);
+	cursor->chunk = NULL;
+}
+
+/* ---- To user space ---- */
+
+/**
+ * struct user_page - a page of the user's bitmap
+ * @index: user address >> PAGE_SHIFT
+ * @page: pinned
+ */
+struct user_page {
+	unsigned long index;
+	struct page *page;
+};
+
+/**
+ * struct transfer - one read
+ * @bitmap: from here
+ * @user: to there
+ * @clear: bits read are pending no more
+ * @chunks: indices of the chunks that had pending bits when the read began
+ * @nr_chunks: how many
+ * @pages: the pages of the user's bitmap that they go to, ascending
+ * @nr_pages: how many
+ * @nr_pinned: how many of them are pinned
+ * @cur: the page last written to
+ *
+ * All that can fail is done before the first bit is taken: there is no way to
+ * tell a user which bits of a failed read are valid.
+ */
+struct transfer {
+	struct dirty_bitmap *bitmap;
+	const struct dirty_user_bitmap *user;
+	bool clear;
+	unsigned long *chunks;
+	unsigned long nr_chunks;
+	struct user_page *pages;
+	unsigned long nr_pages;
+	unsigned long nr_pinned;
+	unsigned long cur;
+};
+
+/* The part of a chunk that the user asks for */
+static unsigned long first_iova(const struct transfer *t, unsigned long index)
+{
+	return max(t->user->iova, chunk_iova(t->bitmap, index));
+}
+
+static unsigned long last_iova(const struct transfer *t, unsigned long index)
+{
+	return min(t->user->last, chunk_last(t->bitmap, index));
+}
+
+/* Bits are counted from bit 0 of the byte at user address 0 */
+static u64 user_bit(const struct dirty_user_bitmap *user, unsigned long iova)
+{
+	return (u64)user->data * BITS_PER_BYTE +
+	       ((iova - user->iova) >> user->shift);
+}
+
+static unsigned long user_page_of(const struct transfer *t, unsigned long iova)
+{
+	return user_bit(t->user, iova) / BITS_PER_BYTE / PAGE_SIZE;
+}
+
+static int find_chunks(struct transfer *t)
+{
+	unsigned long first = t->user->iova >> chunk_shift(t->bitmap);
+	unsigned long last = t->user->last >> chunk_shift(t->bitmap);
+	unsigned long index = first, nr = 0;
+	void *chunk;
+
+	for (chunk = xa_find(&t->bitmap->chunks, &index, last, PENDING); chunk;
+	     chunk = xa_find_after(&t->bitmap->chunks, &index, last, PENDING))
+		nr++;
+	if (!nr)
+		return 0;
+
+	t->chunks = kvmalloc_array(nr, sizeof(*t->chunks), GFP_KERNEL_ACCOUNT);
+	if (!t->chunks)
+		return -ENOMEM;
+	/* Marks that come meanwhile are for the next read */
+	index = first;
+	for (chunk = xa_find(&t->bitmap->chunks, &index, last, PENDING);
+	     chunk && t->nr_chunks != nr;
+	     chunk = xa_find_after(&t->bitmap->chunks, &index, last, PENDING))
+		t->chunks[t->nr_chunks++] = index;
+	return 0;
+}
+
+/* Calls for each page once, since chunks ascend and so do their pages */
+static unsigned long list_pages(struct transfer *t, struct user_page *pages)
+{
+	unsigned long i, index, nr = 0, next = 0;
+
+	for (i = 0; i != t->nr_chunks; i++) {
+		unsigned long end = user_page_of(t, last_iova(t, t->chunks[i]));
+
+		index = user_page_of(t, first_iova(t, t->chunks[i]));
+		for (index = max(index, next); index <= end; index++) {
+			if (pages)
+				pages[nr].index = index;
+			nr++;
+		}
+		next = max(next, end + 1);
+	}
+	return nr;
+}
+
+#define PIN_BATCH	32
+
+static int pin_pages(struct transfer *t)
+{
+	struct page *pages[PIN_BATCH];
+	unsigned int n, i;
+	long pinned;
+
+	t->nr_pages = list_pages(t, NULL);
+	t->pages = kvmalloc_array(t->nr_pages, sizeof(*t->pages),
+				  GFP_KERNEL_ACCOUNT);
+	if (!t->pages)
+		return -ENOMEM;
+	list_pages(t, t->pages);
+
+	while (t->nr_pinned != t->nr_pages) {
+		struct user_page *up = t->pages + t->nr_pinned;
+
+		for (n = 1; n != PIN_BATCH && t->nr_pinned + n != t->nr_pages &&
+		     up[n].index == up[0].index + n; n++)
+			;
+		pinned = pin_user_pages_fast(up[0].index << PAGE_SHIFT, n,
+					     FOLL_WRITE, pages);
+		if (pinned <= 0)
+			return pinned == -ENOMEM ? -ENOMEM : -EFAULT;
+		for (i = 0; i != pinned; i++)
+			up[i].page = pages[i];
+		t->nr_pinned += pinned;
+		cond_resched();
+	}
+	return 0;
+}
+
+static void unpin_pages(struct transfer *t)
+{
+	unsigned long i;
+
+	for (i = 0; i != t->nr_pinned; i++)
+		unpin_user_pages_dirty_lock(&t->pages[i].page, 1, true);
+}
+
+/*
+ * OR into one aligned word of the user's.  Other threads of the user, and other
+ * reads into the same bitmap, change it at the same time.  A word that the
+ * bitmap shares with something else at its ends is changed only in its bits.
+ */
+static void or_word(struct transfer *t, u64 bit, unsigned long mask)
+{
+	unsigned long addr = bit / BITS_PER_LONG * sizeof(long);
+	void *kaddr;
+
+	while (t->pages[t->cur].index < addr >> PAGE_SHIFT)
+		t->cur++;
+	while (t->pages[t->cur].index > addr >> PAGE_SHIFT)
+		t->cur--;
+	kaddr = kmap_local_page(t->pages[t->cur].page);
+	atomic_long_or(mask, kaddr + offset_in_page(addr));
+	kunmap_local(kaddr);
+}
+
+/* @bits from user bit @bit on */
+static void or_bits(struct transfer *t, u64 bit, unsigned long bits)
+{
+	unsigned int shift = bit % BITS_PER_LONG;
+
+	if (bits << shift)
+		or_word(t, bit, bits << shift);
+	if (shift && bits >> (BITS_PER_LONG - shift))
+		or_word(t, bit + BITS_PER_LONG, bits >> (BITS_PER_LONG - shift));
+}
+
+static void or_range(struct transfer *t, u64 first, u64 last)
+{
+	while (first <= last) {
+		unsigned int n = min_t(u64, last - first + 1, BITS_PER_LONG);
+
+		or_bits(t, first, GENMASK(n - 1, 0));
+		first += n;
+	}
+}
+
+/* A word of pending bits, of which the lowest stands for @iova */
+static void give_word(struct transfer *t, unsigned long iova,
+		      unsigned long word)
+{
+	unsigned int shift = t->bitmap->shift;
+	unsigned int bit;
+
+	if (t->user->shift == shift) {
+		/* The first word may begin before what the user asked for */
+		if (iova < t->user->iova) {
+			word >>= (t->user->iova - iova) >> shift;
+			iova = t->user->iova;
+		}
+		or_bits(t, user_bit(t->user, iova), word);
+		return;
+	}
+
+	/* The user's pages are larger or smaller than ours */
+	for_each_set_bit(bit, &word, BITS_PER_LONG) {
+		unsigned long first = iova + ((unsigned long)bit << shift);
+		unsigned long last = first + ((1UL << shift) - 1);
+
+		or_range(t, user_bit(t->user, max(first, t->user->iova)),
+			 user_bit(t->user, min(last, t->user->last)));
+	}
+}
+
+static void give_chunk(struct transfer *t, unsigned long index)
+{
+	struct dirty_bitmap *bitmap = t->bitmap;
+	unsigned long *chunk = xa_load(&bitmap->chunks, index);
+	unsigned int first = bit_in_chunk(bitmap, first_iova(t, index));
+	unsigned int last = bit_in_chunk(bitmap, last_iova(t, index));
+	unsigned int w;
+
+	if (t->clear) {
+		clear_pending(bitmap, index);
+		smp_mb(); /* the mark before the bits; pairs with the setter's */
+	}
+	for (w = BIT_WORD(first); w <= BIT_WORD(last); w++) {
+		unsigned long mask = ~0UL, word;
+
+		if (w == BIT_WORD(first))
+			mask &= BITMAP_FIRST_WORD_MASK(first);
+		if (w == BIT_WORD(last))
+			mask &= BITMAP_LAST_WORD_MASK(last + 1);
+		word = READ_ONCE(chunk[w]) & mask;
+		if (word && t->clear)
+			word = atomic_long_fetch_andnot(mask,
+					(atomic_long_t *)&chunk[w]) & mask;
+		if (word)
+			give_word(t, chunk_iova(bitmap, index) +
+				  ((unsigned long)w * BITS_PER_LONG <<
+				   bitmap->shift), word);
+	}
+	/* Bits outside of the range are still to be read */
+	if (t->clear && !bitmap_empty(chunk, CHUNK_BITS))
+		set_pending(bitmap, index);
+}
+
+/**
+ * dirty_bitmap_read() - Give a range's pending bits to the user
+ * @bitmap: the bitmap
+ * @user: where they go; they are ORed in
+ * @clear: the bits given are pending no more
+ *
+ * A bit that stands for more than a user's page sets several, and the other
+ * way round several of ours make one.
+ *
+ * Context: process, may sleep and fault; serialized by the owner.
+ *
+ * Return: 0; -EFAULT when a page of the user's that would get bits cannot be
+ * written; -ENOMEM.  On failure every bit stays pending and none was given.
+ */
+int dirty_bitmap_read(struct dirty_bitmap *bitmap,
+		      const struct dirty_user_bitmap *user, bool clear)
+{
+	struct transfer t = {
+		.bitmap = bitmap,
+		.user = user,
+		.clear = clear,
+	};
+	unsigned long i;
+	int rc;
+
+	rc = find_chunks(&t);
+	if (rc || !t.nr_chunks)
+		goto out;
+	rc = pin_pages(&t);
+	if (rc)
+		goto out;
+	for (i = 0; i != t.nr_chunks; i++) {
+		give_chunk(&t, t.chunks[i]);
+		cond_resched();
+	}
+out:
+	unpin_pages(&t);
+	kvfree(t.pages);
+	kvfree(t.chunks);
+	return rc;
+}

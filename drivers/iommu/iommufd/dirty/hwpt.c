@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The HWPT as a reader: IOMMU_HWPT_SET_DIRTY_TRACKING and
+ * IOMMU_HWPT_GET_DIRTY_BITMAP
+ */
+#include <linux/iommu.h>
+#include <linux/log2.h>
+#include <linux/uaccess.h>
+#include <uapi/linux/iommufd.h>
+
+#include "../iommufd_private.h"
+#include "dirty.h"
+
+int iommufd_hwpt_set_dirty_tracking(struct iommufd_ucmd *ucmd)
+{
+	struct iommu_hwpt_set_dirty_tracking *cmd = ucmd->cmd;
+	struct iommufd_dirty_reader *reader;
+	struct iommufd_hwpt_paging *hwpt;
+	struct io_pagetable *iopt;
+	struct iommu_domain *domain;
+	bool enable;
+	int rc = 0;
+
+	if (cmd->flags & ~IOMMU_HWPT_DIRTY_TRACKING_ENABLE)
+		return -EOPNOTSUPP;
+
+	hwpt = iommufd_get_hwpt_paging(ucmd, cmd->hwpt_id);
+	if (IS_ERR(hwpt))
+		return PTR_ERR(hwpt);
+
+	enable = cmd->flags & IOMMU_HWPT_DIRTY_TRACKING_ENABLE;
+	domain = hwpt->common.domain;
+	iopt = &hwpt->ioas->iopt;
+	reader = &hwpt->dirty;
+	scoped_guard(mutex, &reader->lock) {
+		if (!domain->dirty_ops) {
+			rc = -EOPNOTSUPP;
+		} else if (enable && !reader->active) {
+			rc = iommufd_dirty_reader_start(iopt, reader, domain);
+		} else if (!enable && reader->active) {
+			rc = domain->dirty_ops->set_dirty_tracking(domain,
+								   false);
+			if (!rc)
+				iommufd_dirty_reader_stop(iopt, reader);
+		}
+	}
+	iommufd_put_object(ucmd->ictx, &hwpt->common.obj);
+	return rc;
+}
+
+static int get_bitmap(struct iommufd_hwpt_paging *hwpt,
+		      struct iommu_hwpt_get_dirty_bitmap *cmd)
+{
+	bool clear = !(cmd->flags & IOMMU_HWPT_GET_DIRTY_BITMAP_NO_CLEAR);
+	struct io_pagetable *iopt = &hwpt->ioas->iopt;
+	struct dirty_user_bitmap user = {
+		.iova = cmd->iova,
+		.last = cmd->iova + cmd->length - 1,
+		.data = cmd->data,
+	};
+	u64 bytes;
+	int rc;
+
+	rc = iommufd_check_iova_range(iopt, cmd);
+	if (rc)
+		return rc;
+	if (!is_power_of_2(cmd->page_size))
+		return -EINVAL;
+	user.shift = ilog2(cmd->page_size);
+	bytes = DIV_ROUND_UP_ULL(((user.last - user.iova) >> user.shift) + 1,
+				 BITS_PER_BYTE);
+	if (!hwpt->common.domain->dirty_ops)
+		return -EOPNOTSUPP;
+	if (!access_ok(u64_to_user_ptr(cmd->data), bytes))
+		return -EFAULT;
+
+	guard(mutex)(&hwpt->dirty.lock);
+	/* Without tracking there is no truth to tell */
+	if (!hwpt->dirty.active)
+		return -EINVAL;
+	return iommufd_dirty_reader_read(iopt, &hwpt->dirty, &user, clear);
+}
+
+int iommufd_hwpt_get_dirty_bitmap(struct iommufd_ucmd *ucmd)
+{
+	struct iommu_hwpt_get_dirty_bitmap *cmd = ucmd->cmd;
+	struct iommufd_hwpt_paging *hwpt;
+	int rc;
+
+	if ((cmd->flags & ~IOMMU_HWPT_GET_DIRTY_BITMAP_NO_CLEAR) ||
+	    cmd->__reserved)
+		return -EOPNOTSUPP;
+
+	hwpt = iommufd_get_hwpt_paging(ucmd, cmd->hwpt_id);
+	if (IS_ERR(hwpt))
+		return PTR_ERR(hwpt);
+	rc = get_bitmap(hwpt, cmd);
+	iommufd_put_object(ucmd->ictx, &hwpt->common.obj);
+	return rc;
+}
+
+/**
+ * iommufd_dirty_hwpt_release() - The HWPT goes
+ * @hwpt: the HWPT, its domain still in the IOAS
+ */
+void iommufd_dirty_hwpt_release(struct iommufd_hwpt_paging *hwpt)
+{
+	guard(mutex)(&hwpt->dirty.lock);
+	if (hwpt->dirty.active)
+		iommufd_dirty_reader_stop(&hwpt->ioas->iopt, &hwpt->dirty);
+}
