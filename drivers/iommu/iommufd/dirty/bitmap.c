@@ -2,6 +2,7 @@
 /*
  * Pending dirty bits of one reader
  */
+#include <kunit/visibility.h>
 #include <linux/bitmap.h>
 #include <linux/highmem.h>
 #include <linux/mm.h>
@@ -68,6 +69,7 @@ void dirty_bitmap_init(struct dirty_bitmap *bitmap, unsigned int shift)
 	xa_init_flags(&bitmap->chunks, XA_FLAGS_LOCK_IRQ | XA_FLAGS_ACCOUNT);
 	bitmap->shift = shift;
 }
+EXPORT_SYMBOL_IF_KUNIT(dirty_bitmap_init);
 
 /**
  * dirty_bitmap_destroy() - Free a bitmap that nobody uses any more
@@ -82,6 +84,7 @@ void dirty_bitmap_destroy(struct dirty_bitmap *bitmap)
 		kfree(chunk);
 	xa_destroy(&bitmap->chunks);
 }
+EXPORT_SYMBOL_IF_KUNIT(dirty_bitmap_destroy);
 
 /**
  * dirty_bitmap_populate() - Make setting the bits of a range possible
@@ -119,6 +122,7 @@ int dirty_bitmap_populate(struct dirty_bitmap *bitmap, unsigned long iova,
 		cond_resched();
 	}
 }
+EXPORT_SYMBOL_IF_KUNIT(dirty_bitmap_populate);
 
 /**
  * dirty_bitmap_prune() - Free chunks that nobody needs
@@ -161,6 +165,7 @@ bool dirty_bitmap_prune(struct dirty_bitmap *bitmap, unsigned long iova,
 	}
 	return left;
 }
+EXPORT_SYMBOL_IF_KUNIT(dirty_bitmap_prune);
 
 /* Set bits [@first, @last] of a chunk, atomically against every other setter */
 static void chunk_set(unsigned long *chunk, unsigned int first,
@@ -223,6 +228,7 @@ bool dirty_bitmap_set(struct dirty_bitmap *bitmap, unsigned long iova,
 			return complete;
 	}
 }
+EXPORT_SYMBOL_IF_KUNIT(dirty_bitmap_set);
 
 /* ---- Cursor ---- */
 
@@ -266,6 +272,7 @@ void dirty_cursor_set(struct dirty_cursor *cursor, unsigned long iova,
 			return;
 	}
 }
+EXPORT_SYMBOL_IF_KUNIT(dirty_cursor_set);
 
 /**
  * dirty_cursor_finish() - Leave the bitmap so that its bits can be taken
@@ -276,6 +283,7 @@ void dirty_cursor_finish(struct dirty_cursor *cursor)
 	cursor_leave(cursor);
 	cursor->chunk = NULL;
 }
+EXPORT_SYMBOL_IF_KUNIT(dirty_cursor_finish);
 
 /* ---- To user space ---- */
 
@@ -565,3 +573,4 @@ out:
 	kvfree(t.chunks);
 	return rc;
 }
+EXPORT_SYMBOL_IF_KUNIT(dirty_bitmap_read);
