@@ -132,6 +132,10 @@ int dsim_create(struct dsim *d, const char *name,
 			 (unsigned long long)config->page_sizes);
 		rc = dsim_set(name, "page_sizes", value);
 	}
+	if (!rc && config->iotlb_entries) {
+		snprintf(value, sizeof(value), "%u", config->iotlb_entries);
+		rc = dsim_set(name, "iotlb_entries", value);
+	}
 	if (!rc && config->no_ad)
 		rc = dsim_set(name, "ad", "0");
 	if (!rc)

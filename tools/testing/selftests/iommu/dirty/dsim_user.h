@@ -69,11 +69,13 @@
  * struct dsim_config - how to make a device
  * @format: page table format of its IOMMU
  * @page_sizes: bitmap of leaf sizes that the IOMMU may use, 0 for all
+ * @iotlb_entries: size of the IOTLB, 0 for the usual
  * @no_ad: the IOMMU has no accessed and dirty bits
  */
 struct dsim_config {
 	const char *format;
 	uint64_t page_sizes;
+	unsigned int iotlb_entries;
 	bool no_ad;
 };
 

@@ -652,6 +652,11 @@ TEST(bad_options)
 	config.page_sizes = SZ_2M;
 	EXPECT_EQ(-EINVAL, dsim_create(&d, NAME, &config));
 	config.page_sizes = SZ_4K;
+	config.iotlb_entries = 3;
+	EXPECT_EQ(-EINVAL, dsim_create(&d, NAME, &config));
+	config.iotlb_entries = 1 << 20;
+	EXPECT_EQ(-EINVAL, dsim_create(&d, NAME, &config));
+	config.iotlb_entries = 8;
 	ASSERT_EQ(0, dsim_create(&d, NAME, &config));
 	/* options hold still while the device lives */
 	EXPECT_EQ(-EBUSY, dsim_set(NAME, "format", "amdv1"));
