@@ -44,6 +44,16 @@ out_dir()
 	printf '%s/%s/out-%s%s' "$linux" "$1" "$2" "${3:+-debug}"
 }
 
+# fragments KERNEL MACHINE DEBUG: the parts of configs/ that apply, in order
+fragments()
+{
+	local f
+	for f in common "$2" ${3:+debug "$2-debug"} \
+		 $([ "$1" = base ] || echo "ours ours-$2"); do
+		[ ! -f "$bed/configs/$f.config" ] || echo "$bed/configs/$f.config"
+	done
+}
+
 # parse_variant OPTION...: the options that build and run share; sets parsed to
 # the number of words it took
 want_kernel=ours
