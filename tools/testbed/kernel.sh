@@ -44,11 +44,13 @@ out_dir()
 	printf '%s/%s/out-%s%s' "$linux" "$1" "$2" "${3:+-debug}"
 }
 
-# fragments KERNEL MACHINE DEBUG: the parts of configs/ that apply, in order
+# fragments KERNEL MACHINE DEBUG: the parts of configs/ that apply, in order.
+# common-7.2 is for what only that version calls so.
 fragments()
 {
-	local f
-	for f in common "$2" ${3:+debug "$2-debug"} \
+	local f version
+	version=$(sed -n 's/^\(VERSION\|PATCHLEVEL\) = //p' "$base/Makefile" | paste -sd.)
+	for f in common "common-$version" "$2" ${3:+debug "$2-debug"} \
 		 $([ "$1" = base ] || echo "ours ours-$2"); do
 		[ ! -f "$bed/configs/$f.config" ] || echo "$bed/configs/$f.config"
 	done
