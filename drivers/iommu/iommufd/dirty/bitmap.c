@@ -232,10 +232,33 @@ EXPORT_SYMBOL_IF_KUNIT(dirty_bitmap_set);
 
 /* ---- Cursor ---- */
 
-static void cursor_leave(struct dirty_cursor *cursor)
+static void cursor_flush(struct dirty_cursor *cursor)
 {
-	if (cursor->chunk)
-		set_pending(cursor->bitmap, cursor->index);
+	if (cursor->bits)
+		atomic_long_or(cursor->bits,
+			       (atomic_long_t *)&cursor->chunk[cursor->word]);
+	cursor->bits = 0;
+}
+
+static void cursor_move(struct dirty_cursor *cursor, unsigned long index)
+{
+	if (cursor->chunk && index == cursor->index)
+		return;
+	dirty_cursor_finish(cursor);
+	cursor->index = index;
+	cursor->chunk = xa_load(&cursor->bitmap->chunks, index);
+	if (!cursor->chunk)
+		cursor->missed = true;
+}
+
+/* The leaves of a page table come one by one, and in order */
+static void cursor_set_one(struct dirty_cursor *cursor, unsigned int bit)
+{
+	if (BIT_WORD(bit) != cursor->word) {
+		cursor_flush(cursor);
+		cursor->word = BIT_WORD(bit);
+	}
+	cursor->bits |= BIT_MASK(bit);
 }
 
 /**
@@ -255,19 +278,17 @@ void dirty_cursor_set(struct dirty_cursor *cursor, unsigned long iova,
 	unsigned long end = last >> chunk_shift(bitmap);
 
 	for (;; index++) {
-		if (!cursor->chunk || index != cursor->index) {
-			cursor_leave(cursor);
-			cursor->index = index;
-			cursor->chunk = xa_load(&bitmap->chunks, index);
-		}
-		if (cursor->chunk)
-			chunk_set(cursor->chunk,
-				  bit_in_chunk(bitmap, max(iova,
-					chunk_iova(bitmap, index))),
-				  bit_in_chunk(bitmap, min(last,
-					chunk_last(bitmap, index))));
-		else
-			cursor->missed = true;
+		unsigned int first_bit, last_bit;
+
+		cursor_move(cursor, index);
+		first_bit = bit_in_chunk(bitmap, max(iova,
+						chunk_iova(bitmap, index)));
+		last_bit = bit_in_chunk(bitmap, min(last,
+						chunk_last(bitmap, index)));
+		if (cursor->chunk && first_bit == last_bit)
+			cursor_set_one(cursor, first_bit);
+		else if (cursor->chunk)
+			chunk_set(cursor->chunk, first_bit, last_bit);
 		if (index == end)
 			return;
 	}
@@ -280,7 +301,10 @@ EXPORT_SYMBOL_IF_KUNIT(dirty_cursor_set);
  */
 void dirty_cursor_finish(struct dirty_cursor *cursor)
 {
-	cursor_leave(cursor);
+	if (!cursor->chunk)
+		return;
+	cursor_flush(cursor);
+	set_pending(cursor->bitmap, cursor->index);
 	cursor->chunk = NULL;
 }
 EXPORT_SYMBOL_IF_KUNIT(dirty_cursor_finish);

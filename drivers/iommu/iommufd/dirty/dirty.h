@@ -56,15 +56,20 @@ struct dirty_bitmap {
  * @bitmap: the bitmap
  * @index: of @chunk
  * @chunk: the chunk last written to, or NULL
+ * @word: index of the word of @chunk that @bits belong to
+ * @bits: set, and not yet in @chunk
  * @missed: a bit was set where there is no chunk
  *
- * Spares looking up the chunk for each bit.  Marks are set when the walk moves
- * on, and at its end; until then the owner must not take bits.
+ * Spares looking up the chunk for each bit, and an atomic operation for each of
+ * a word's.  What it holds, and the chunk's mark, go to the bitmap when the walk
+ * moves on, and at its end; until then the owner must not take bits.
  */
 struct dirty_cursor {
 	struct dirty_bitmap *bitmap;
 	unsigned long index;
 	unsigned long *chunk;
+	unsigned int word;
+	unsigned long bits;
 	bool missed;
 };
 
