@@ -4,11 +4,12 @@
 
 testbed := tools/testbed
 
-.PHONY: help demo test check parity clean
+.PHONY: help demo test bench check parity clean
 
 help:
 	@echo 'make demo    from a bare machine to a live migration under DMA, proven page by page'
 	@echo 'make test    all tests, on both machines and both kernels'
+	@echo 'make bench   what reading dirty pages costs, on the base kernel and on ours'
 	@echo 'make check   style and static checks of our files'
 	@echo "make parity  the base's own iommufd selftests, on the base kernel and on ours"
 	@echo 'make clean   remove the build folder'
@@ -22,6 +23,9 @@ demo:
 
 test:
 	@$(testbed)/test
+
+bench:
+	@bench/run
 
 check:
 	@$(testbed)/check
