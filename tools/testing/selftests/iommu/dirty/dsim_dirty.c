@@ -239,7 +239,7 @@ TEST_F(dirty, status_word_alone)
 	}
 }
 
-TEST_F_TIMEOUT(dirty, each_operation, LONG)
+TEST_F(dirty, each_operation)
 {
 	size_t pages = self->vm.data_size / SZ_4K;
 
@@ -315,7 +315,7 @@ TEST_F(dirty, no_clear)
 	READ_EXACT();
 }
 
-TEST_F_TIMEOUT(dirty, random_operations, LONG)
+TEST_F(dirty, random_operations)
 {
 	for (int round = 0; round < 40; round++) {
 		unsigned int n = 1 + rnd(&self->seed) % RING_ENTRIES;
@@ -341,7 +341,7 @@ TEST_F_TIMEOUT(dirty, random_operations, LONG)
  * copied. Nothing that was written may be missing in the copy at the end, and
  * nothing that was not written may ever be reported.
  */
-TEST_F_TIMEOUT(dirty, copy_while_writing, LONG)
+TEST_F(dirty, copy_while_writing)
 {
 	struct shadow *s = &self->shadow;
 	struct vm *vm = &self->vm;

@@ -247,7 +247,7 @@ TEST_F(mig, p2p_holds_work)
 }
 
 /* When a state change returns, no write is in flight any more */
-TEST_F_TIMEOUT(mig, p2p_is_quiet_at_once, LONG)
+TEST_F(mig, p2p_is_quiet_at_once)
 {
 	uint8_t *copy = malloc(DATA_SIZE);
 	struct dsim *d = &self->src.dev;
@@ -335,7 +335,7 @@ TEST_F(mig, ring_error_moves)
  * rung in P2P, and rung after. Each descriptor adds, so one that is lost or
  * done twice shows in the sum.
  */
-TEST_F_TIMEOUT(mig, ring_goes_on, LONG)
+TEST_F(mig, ring_goes_on)
 {
 	struct side *from = &self->src, *to = &self->dst, *swap;
 	struct dsim_desc add = {
@@ -489,7 +489,7 @@ TEST_F(mig, stream_in_pieces)
 		EXPECT_EQ(DSIM_DESC_DONE, dsim_run(&self->dst.dev, &nop));     \
 	} while (0)
 
-TEST_F_TIMEOUT(mig, truncated_stream, LONG)
+TEST_F(mig, truncated_stream)
 {
 	ASSERT_EQ(DSIM_DESC_DONE, dsim_run(&self->src.dev, &nop));
 	SAVE();
@@ -498,7 +498,7 @@ TEST_F_TIMEOUT(mig, truncated_stream, LONG)
 	STILL_LOADS();
 }
 
-TEST_F_TIMEOUT(mig, corrupt_stream, LONG)
+TEST_F(mig, corrupt_stream)
 {
 	uint64_t seed = 1;
 

@@ -19,7 +19,7 @@
 #define SYSFS		"/sys/devices/platform/dsim.%s"
 
 /* No step of the device takes longer, unless something is broken */
-#define WAIT_MS		20000
+#define WAIT_MS		60000
 
 unsigned long long now_ms(void)
 {
@@ -206,10 +206,16 @@ static int region_offset(struct dsim *d, uint32_t index, uint64_t *offset)
 		.argsz = sizeof(info),
 		.index = index,
 	};
-	int rc = ioctl_errno(d->fd, VFIO_DEVICE_GET_REGION_INFO, &info);
+	int rc;
 
-	*offset = info.offset;
-	return rc;
+	if (!d->region[index]) {
+		rc = ioctl_errno(d->fd, VFIO_DEVICE_GET_REGION_INFO, &info);
+		if (rc)
+			return rc;
+		d->region[index] = info.offset + 1;
+	}
+	*offset = d->region[index] - 1;
+	return 0;
 }
 
 int dsim_map_doorbell(struct dsim *d)

@@ -84,6 +84,7 @@ struct dsim_config {
  * @name: its name in configfs
  * @fd: the vfio cdev, -1 while closed
  * @devid: its iommufd object, once bound
+ * @region: where in @fd each region lies, and 1 more, or 0 while not known
  * @doorbell: the mapped doorbell, NULL while unmapped
  * @ring: the descriptors, as this process sees them
  * @tail: descriptors submitted so far, free running
@@ -93,6 +94,7 @@ struct dsim {
 	char name[32];
 	int fd;
 	uint32_t devid;
+	uint64_t region[VFIO_PCI_NUM_REGIONS];
 	uint32_t *doorbell;
 	struct dsim_desc *ring;
 	uint32_t tail;
@@ -221,7 +223,13 @@ uint64_t rnd(uint64_t *state);
 
 unsigned long long now_ms(void);
 
-/* Seconds for tests that move much: machines are emulated, kernels instrumented */
-#define LONG	180
+/*
+ * Machines are emulated, kernels instrumented, hosts busy: a test that hangs is
+ * to end, one that is slow is not. Include this after the harness.
+ */
+#undef TEST_TIMEOUT_DEFAULT
+#define TEST_TIMEOUT_DEFAULT	240
+/* and for those that move much, in seconds too */
+#define LONG			600
 
 #endif
