@@ -167,6 +167,11 @@ bool dirty_bitmap_prune(struct dirty_bitmap *bitmap, unsigned long iova,
 }
 EXPORT_SYMBOL_IF_KUNIT(dirty_bitmap_prune);
 
+static atomic_long_t *as_atomic(unsigned long *word)
+{
+	return (atomic_long_t *)word;
+}
+
 /* Set bits [@first, @last] of a chunk, atomically against every other setter */
 static void chunk_set(unsigned long *chunk, unsigned int first,
 		      unsigned int last)
@@ -180,7 +185,7 @@ static void chunk_set(unsigned long *chunk, unsigned int first,
 			mask &= BITMAP_LAST_WORD_MASK(last + 1);
 		/* Most marks are of what is pending already */
 		if ((READ_ONCE(*word) & mask) != mask)
-			atomic_long_or(mask, (atomic_long_t *)word);
+			atomic_long_or(mask, as_atomic(word));
 	}
 }
 
@@ -188,6 +193,20 @@ static unsigned int bit_in_chunk(const struct dirty_bitmap *bitmap,
 				 unsigned long iova)
 {
 	return (iova >> bitmap->shift) & (CHUNK_BITS - 1);
+}
+
+/* The part of chunk @index that belongs to a range which begins at @iova */
+static unsigned int first_bit(const struct dirty_bitmap *bitmap,
+			      unsigned long index, unsigned long iova)
+{
+	return bit_in_chunk(bitmap, max(iova, chunk_iova(bitmap, index)));
+}
+
+/* The same of a range which ends at @last */
+static unsigned int last_bit(const struct dirty_bitmap *bitmap,
+			     unsigned long index, unsigned long last)
+{
+	return bit_in_chunk(bitmap, min(last, chunk_last(bitmap, index)));
 }
 
 /**
@@ -214,11 +233,8 @@ bool dirty_bitmap_set(struct dirty_bitmap *bitmap, unsigned long iova,
 	for (;; index++) {
 		chunk = xa_load(&bitmap->chunks, index);
 		if (chunk) {
-			unsigned long first = max(iova, chunk_iova(bitmap, index));
-
-			chunk_set(chunk, bit_in_chunk(bitmap, first),
-				  bit_in_chunk(bitmap, min(last,
-					       chunk_last(bitmap, index))));
+			chunk_set(chunk, first_bit(bitmap, index, iova),
+				  last_bit(bitmap, index, last));
 			smp_mb(); /* the bit before the mark is looked at */
 			set_pending(bitmap, index);
 		} else {
@@ -236,7 +252,7 @@ static void cursor_flush(struct dirty_cursor *cursor)
 {
 	if (cursor->bits)
 		atomic_long_or(cursor->bits,
-			       (atomic_long_t *)&cursor->chunk[cursor->word]);
+			       as_atomic(&cursor->chunk[cursor->word]));
 	cursor->bits = 0;
 }
 
@@ -278,17 +294,14 @@ void dirty_cursor_set(struct dirty_cursor *cursor, unsigned long iova,
 	unsigned long end = last >> chunk_shift(bitmap);
 
 	for (;; index++) {
-		unsigned int first_bit, last_bit;
+		unsigned int a = first_bit(bitmap, index, iova);
+		unsigned int b = last_bit(bitmap, index, last);
 
 		cursor_move(cursor, index);
-		first_bit = bit_in_chunk(bitmap, max(iova,
-						chunk_iova(bitmap, index)));
-		last_bit = bit_in_chunk(bitmap, min(last,
-						chunk_last(bitmap, index)));
-		if (cursor->chunk && first_bit == last_bit)
-			cursor_set_one(cursor, first_bit);
+		if (cursor->chunk && a == b)
+			cursor_set_one(cursor, a);
 		else if (cursor->chunk)
-			chunk_set(cursor->chunk, first_bit, last_bit);
+			chunk_set(cursor->chunk, a, b);
 		if (index == end)
 			return;
 	}
@@ -527,8 +540,8 @@ static void give_chunk(struct transfer *t, unsigned long index)
 {
 	struct dirty_bitmap *bitmap = t->bitmap;
 	unsigned long *chunk = xa_load(&bitmap->chunks, index);
-	unsigned int first = bit_in_chunk(bitmap, first_iova(t, index));
-	unsigned int last = bit_in_chunk(bitmap, last_iova(t, index));
+	unsigned int first = first_bit(bitmap, index, t->user->iova);
+	unsigned int last = last_bit(bitmap, index, t->user->last);
 	unsigned int w;
 
 	if (t->clear) {
@@ -544,8 +557,7 @@ static void give_chunk(struct transfer *t, unsigned long index)
 			mask &= BITMAP_LAST_WORD_MASK(last + 1);
 		word = READ_ONCE(chunk[w]) & mask;
 		if (word && t->clear)
-			word = atomic_long_fetch_andnot(mask,
-					(atomic_long_t *)&chunk[w]) & mask;
+			word = mask & atomic_long_fetch_andnot(mask, as_atomic(&chunk[w]));
 		if (word)
 			give_word(t, chunk_iova(bitmap, index) +
 				  ((unsigned long)w * BITS_PER_LONG <<

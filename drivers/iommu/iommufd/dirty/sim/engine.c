@@ -263,6 +263,11 @@ static enum step engine_step(struct dsim_device *ddev)
 	return READ_ONCE(ddev->doorbell_mapped) ? STEP_POLL : STEP_SLEEP;
 }
 
+static bool must_wake(struct dsim_device *ddev)
+{
+	return atomic_read(&ddev->kicked) || kthread_should_stop();
+}
+
 static int engine_thread(void *data)
 {
 	struct dsim_device *ddev = data;
@@ -277,14 +282,12 @@ static int engine_thread(void *data)
 			break;
 		case STEP_POLL:
 			wait_event_interruptible_hrtimeout(ddev->wait,
-				atomic_read(&ddev->kicked) ||
-				kthread_should_stop(), us_to_ktime(poll));
+							   must_wake(ddev),
+							   us_to_ktime(poll));
 			poll = min(poll * 2, POLL_MAX_US);
 			break;
 		case STEP_SLEEP:
-			wait_event_idle(ddev->wait,
-					atomic_read(&ddev->kicked) ||
-					kthread_should_stop());
+			wait_event_idle(ddev->wait, must_wake(ddev));
 			break;
 		}
 	}
