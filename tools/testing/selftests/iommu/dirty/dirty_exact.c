@@ -37,7 +37,8 @@
 #define WIDE_IOVA	0x40000000UL
 #define WIDE_PAGES	(3 * BITS_PER_PAGE)
 #define GIGA_IOVA	0x80000000UL
-#define GIGA_RESERVE	"/sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages"
+#define GIGA_RESERVE                                                           \
+	"/sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages"
 
 #define PEEK		IOMMU_HWPT_GET_DIRTY_BITMAP_NO_CLEAR
 
@@ -48,19 +49,21 @@ static bool on_base(void)
 	return kernel && !strcmp(kernel, "base");
 }
 
-/* The end of a test on the base kernel: its defect was seen, or it fails */
-#define KNOWN_ON_BASE(seen, fmt, ...)                                          \
+/*
+ * The end of a test on the base kernel: its defect was seen, or it fails. What
+ * failed before goes on being a failure. As with SKIP(), what comes first is
+ * done last.
+ */
+#define KNOWN_ON_BASE(statement, seen, ...)                                    \
 	do {                                                                   \
-		ASSERT_TRUE(seen) {                                            \
-			TH_LOG("expected of the base, not seen: " fmt,         \
-			       ##__VA_ARGS__);                                 \
-		}                                                              \
 		snprintf(_metadata->results->reason,                           \
 			 sizeof(_metadata->results->reason),                   \
-			 "known on base: " fmt, ##__VA_ARGS__);                \
-		TH_LOG("known on base: " fmt, ##__VA_ARGS__);                  \
-		_metadata->exit_code = KSFT_XFAIL;                             \
-		return;                                                        \
+			 "known on base: " __VA_ARGS__);                       \
+		TH_LOG("%s", _metadata->results->reason);                      \
+		ASSERT_TRUE(seen);                                             \
+		if (_metadata->exit_code == KSFT_PASS)                         \
+			_metadata->exit_code = KSFT_XFAIL;                     \
+		statement;                                                     \
 	} while (0)
 
 /* ---- Asking, and judging the answer ---- */
@@ -349,7 +352,7 @@ FIXTURE_SETUP(exact)
 	if (!dsim_available())
 		SKIP(return, "iommufd_dirty_sim is not loaded");
 	if (on_base() && !strcmp(variant->config.format, "x86_64"))
-		SKIP(return, "the base kernel has no dirty tracking for x86_64");
+		SKIP(return, "the base has no dirty tracking for x86_64");
 	if (variant->huge && access("/sys/kernel/mm/hugepages", F_OK))
 		SKIP(return, "this kernel has no huge pages");
 
@@ -436,9 +439,9 @@ static int poke(struct dsim *d, struct shadow *s, uint64_t iova,
 	return rc == DSIM_DESC_DONE ? 0 : rc < 0 ? rc : -EIO;
 }
 
-#define POKE(iova)	ASSERT_EQ(0, poke(&self->dev, &self->shadow, iova, 0, 1))
 #define POKE_PAGES(iova, count)                                                \
 	ASSERT_EQ(0, poke(&self->dev, &self->shadow, iova, SZ_4K, count))
+#define POKE(iova)	POKE_PAGES(iova, 1)
 
 static struct dsim_desc random_write(uint64_t *seed, size_t size)
 {
@@ -533,6 +536,10 @@ static bool all_zero(const uint8_t *p, size_t n)
  */
 TEST_F_TIMEOUT(exact, bitmap_page_is_bad, LONG)
 {
+	struct question all_of_it = {
+		.iova = WIDE_IOVA,
+		.length = WIDE_PAGES * SZ_4K,
+	};
 	struct vm *vm = &self->vm;
 	struct shadow wide;
 	size_t lost = 0;
@@ -545,8 +552,7 @@ TEST_F_TIMEOUT(exact, bitmap_page_is_bad, LONG)
 				    MAP_RW));
 	}
 	/* what is mapped may be born dirty */
-	ASSERT_EQ(0, ask(&wide, (struct question){ .iova = WIDE_IOVA,
-						   .length = wide.size }).rc);
+	ASSERT_EQ(0, ask(&wide, all_of_it).rc);
 
 	for (int i = 0; i < 3 * SPOILS; i++) {
 		enum spoil how = i / 3;
@@ -596,9 +602,8 @@ TEST_F_TIMEOUT(exact, bitmap_page_is_bad, LONG)
 		}
 		munmap(map, 3 * SZ_4K);
 
-		a = ask(&wide, (struct question){ .iova = WIDE_IOVA,
-						  .length = wide.size,
-						  .offset = 8 * i });
+		all_of_it.offset = 8 * i;
+		a = ask(&wide, all_of_it);
 		ASSERT_EQ(0, a.rc);
 		ASSERT_EQ(0, a.extra);
 		ASSERT_EQ(0, a.outside);
@@ -610,7 +615,7 @@ TEST_F_TIMEOUT(exact, bitmap_page_is_bad, LONG)
 	}
 	shadow_free(&wide);
 	if (on_base())
-		KNOWN_ON_BASE(lost, "returned 0, and %zu pages are gone", lost);
+		KNOWN_ON_BASE(return, lost, "returned 0, %zu pages gone", lost);
 }
 
 /* A bitmap that nothing is to be written to may be bad: there is no error */
@@ -650,7 +655,7 @@ TEST_F(exact, bitmap_is_not_the_users)
 		ASK_ALL();
 	}
 	if (on_base())
-		KNOWN_ON_BASE(sum.lost, "returned 0, and %zu pages are gone",
+		KNOWN_ON_BASE(return, sum.lost, "returned 0, %zu pages gone",
 			      sum.lost);
 }
 
@@ -685,6 +690,20 @@ TEST_F(exact, bitmap_is_mapped_twice)
 
 /* ---- Where the bitmap lies ---- */
 
+/*
+ * A range that happens to end in a dirty large leaf goes wrong on the base. The
+ * tests of such leaves demand that it does, here it depends on the leaves.
+ */
+#define ASSERT_EXACT_BUT_FOR_LARGE_LEAVES()                                    \
+	do {                                                                   \
+		if (on_base() && !LEAVES_ARE_4K && (sum.lost || sum.outside))  \
+			KNOWN_ON_BASE({}, true,                                \
+				      "%zu lost, %zu bytes changed outside",   \
+				      sum.lost, sum.outside);                  \
+		else                                                           \
+			ASSERT_SO_FAR_SO_GOOD();                               \
+	} while (0)
+
 TEST_F_TIMEOUT(exact, every_alignment, LONG)
 {
 	size_t size = LOW_BYTES + self->vm.data_size;
@@ -708,11 +727,7 @@ TEST_F_TIMEOUT(exact, every_alignment, LONG)
 		ASK(.iova = RING_IOVA, .length = size - i * SZ_4K, .offset = i);
 		ASK_ALL();
 	}
-	if (on_base() && !LEAVES_ARE_4K)
-		KNOWN_ON_BASE(sum.lost + sum.outside,
-			      "%zu lost, %zu bytes changed outside", sum.lost,
-			      sum.outside);
-	ASSERT_SO_FAR_SO_GOOD();
+	ASSERT_EXACT_BUT_FOR_LARGE_LEAVES();
 }
 
 TEST_F(exact, every_page_size)
@@ -761,11 +776,7 @@ TEST_F_TIMEOUT(exact, random_questions, LONG)
 		}
 		ASK_ALL();
 	}
-	if (on_base() && !LEAVES_ARE_4K)
-		KNOWN_ON_BASE(sum.lost + sum.outside,
-			      "%zu lost, %zu bytes changed outside", sum.lost,
-			      sum.outside);
-	ASSERT_SO_FAR_SO_GOOD();
+	ASSERT_EXACT_BUT_FOR_LARGE_LEAVES();
 }
 
 /* ---- Parts of what is one entry to the IOMMU ---- */
@@ -816,7 +827,7 @@ TEST_F(exact, part_of_a_large_entry)
 	ASK(.iova = leaf, .length = size / 2, .page_size = size / 2);
 	ASK_ALL();
 	if (on_base())
-		KNOWN_ON_BASE(sum.lost, "%zu pages lost", sum.lost);
+		KNOWN_ON_BASE(return, sum.lost, "%zu pages lost", sum.lost);
 }
 
 TEST_F(exact, part_of_a_large_entry_peeked_at)
@@ -834,7 +845,7 @@ TEST_F(exact, part_of_a_large_entry_peeked_at)
 	ASK_ALL();
 	ASK_ALL(.flags = PEEK);
 	if (on_base())
-		KNOWN_ON_BASE(sum.lost, "%zu pages lost", sum.lost);
+		KNOWN_ON_BASE(return, sum.lost, "%zu pages lost", sum.lost);
 }
 
 /* A bitmap of a few bytes, or bits, over an entry that is dirty for many */
@@ -853,13 +864,14 @@ TEST_F(exact, tiny_bitmap_over_a_large_entry)
 		ASK_ALL();
 	}
 	if (on_base())
-		KNOWN_ON_BASE(sum.outside,
+		KNOWN_ON_BASE(return, sum.outside,
 			      "%zu bytes changed outside of %lu-bit bitmaps",
 			      sum.outside, length / SZ_4K);
 }
 
 TEST_F_TIMEOUT(exact, tiny_bitmap_over_1g, LONG)
 {
+	struct question all_of_it = { .iova = GIGA_IOVA, .length = SZ_1G };
 	struct vm *vm = &self->vm;
 	struct shadow giga;
 	void *mem;
@@ -874,8 +886,7 @@ TEST_F_TIMEOUT(exact, tiny_bitmap_over_1g, LONG)
 
 	ASSERT_EQ(0, window_init(&giga, vm, GIGA_IOVA, SZ_1G));
 	ASSERT_EQ(0, vm_map(vm, GIGA_IOVA, mem, SZ_1G, MAP_RW));
-	ASSERT_EQ(0, ask(&giga, (struct question){ .iova = GIGA_IOVA,
-						   .length = SZ_1G }).rc);
+	ASSERT_EQ(0, ask(&giga, all_of_it).rc);
 	for (size_t offset = 0; offset < 10; offset += 3) {
 		POKE(GIGA_IOVA + 12345 * SZ_4K);
 		wrote(&giga, GIGA_IOVA, SZ_1G);
@@ -891,24 +902,24 @@ TEST_F_TIMEOUT(exact, tiny_bitmap_over_1g, LONG)
 	munmap(mem, SZ_1G);
 	shadow_free(&giga);
 	if (on_base())
-		KNOWN_ON_BASE(sum.outside,
+		KNOWN_ON_BASE(return, sum.outside,
 			      "%zu bytes changed outside, %zu pages lost",
 			      sum.outside, sum.lost);
 }
 
 /* ---- Holes ---- */
 
-/* Clients ask for ranges with holes: what is there is clean, the rest is told */
+/* Clients ask for ranges with holes: those are clean, the rest is told */
 TEST_F(exact, holes)
 {
 	uint64_t end = DATA_IOVA + self->vm.data_size;
 	uint64_t island = end + 40 * SZ_4K;
+	struct question all_of_it = { .iova = island, .length = 8 * SZ_4K };
 	struct vm *vm = &self->vm;
 
 	ASSERT_EQ(0, map_pages(vm, island, SPARE(vm), 8, MAP_RW));
 	/* what is mapped may be born dirty */
-	ask(&self->shadow, (struct question){ .iova = island,
-					      .length = 8 * SZ_4K });
+	ask(&self->shadow, all_of_it);
 	/* nothing but a hole */
 	ASK(.iova = end, .length = 40 * SZ_4K);
 	ASK(.iova = ~0ULL - SZ_4K + 1, .length = SZ_4K);
@@ -931,7 +942,7 @@ TEST_F(exact, holes)
 	POKE(island);
 	ASK(.iova = 0, .length = 1ULL << 47, .page_size = 1ULL << 30);
 	if (on_base())
-		KNOWN_ON_BASE(sum.lost,
+		KNOWN_ON_BASE(return, sum.lost,
 			      "%zu pages behind a hole not reported", sum.lost);
 	ASK(.iova = RING_IOVA, .length = self->shadow.size);
 }
@@ -969,7 +980,7 @@ TEST_F(exact, enabled_twice)
 		ASK_ALL();
 	}
 	if (on_base())
-		KNOWN_ON_BASE(sum.lost, "%zu pages lost", sum.lost);
+		KNOWN_ON_BASE(return, sum.lost, "%zu pages lost", sum.lost);
 	ASK_ALL();
 }
 
@@ -1076,8 +1087,13 @@ TEST_F(exact, bad_arguments)
 		{ "a device", data, 64 * one, one, 0, self->dev.devid,
 		  -ENOENT },
 	};
-	/* a bit for each byte of the range, which is what the base makes of 3 */
-	static uint64_t words[64 * SZ_4K / 64];
+	/*
+	 * The base makes of a page size of 3 a bit for each byte, and writes
+	 * beside that for large leaves: up to the page after the next.
+	 */
+	size_t room = 64 * SZ_4K / 8 + 2 * SZ_4K;
+	uint8_t *bytes = mmap(NULL, room, PROT_READ | PROT_WRITE,
+			      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	struct {
 		struct iommu_hwpt_get_dirty_bitmap get;
 		uint64_t more;
@@ -1087,7 +1103,7 @@ TEST_F(exact, bad_arguments)
 			.iova = data,
 			.length = 64 * one,
 			.page_size = one,
-			.data = (uintptr_t)words,
+			.data = (uintptr_t)bytes,
 		},
 		.more = 1,
 	};
@@ -1098,6 +1114,7 @@ TEST_F(exact, bad_arguments)
 	};
 	size_t accepted = 0;
 
+	ASSERT_NE(MAP_FAILED, bytes);
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
 		struct iommu_hwpt_get_dirty_bitmap get = {
 			.size = sizeof(get),
@@ -1106,7 +1123,7 @@ TEST_F(exact, bad_arguments)
 			.iova = bad[i].iova,
 			.length = bad[i].length,
 			.page_size = bad[i].page_size,
-			.data = (uintptr_t)words,
+			.data = (uintptr_t)bytes,
 		};
 		/* the base wants no power of two */
 		bool let = on_base() &&
@@ -1118,9 +1135,10 @@ TEST_F(exact, bad_arguments)
 		}
 		accepted += let;
 		if (!let) {
-			EXPECT_TRUE(all_zero((void *)words, sizeof(words)));
+			EXPECT_TRUE(all_zero(bytes, room));
 			ASK_ALL();
 		}
+		memset(bytes, 0, room);
 	}
 
 	POKE_PAGES(DATA_IOVA + SZ_4K, 5);
@@ -1139,10 +1157,12 @@ TEST_F(exact, bad_arguments)
 	set.hwpt_id = vm->ioas;
 	EXPECT_EQ(-1, ioctl(vm->iommufd, IOMMU_HWPT_SET_DIRTY_TRACKING, &set));
 	EXPECT_EQ(ENOENT, errno);
+	EXPECT_TRUE(all_zero(bytes, room));
 	ASK_ALL();
+	munmap(bytes, room);
 	ASSERT_SO_FAR_SO_GOOD();
 	if (on_base())
-		KNOWN_ON_BASE(accepted, "%zu bad page sizes accepted",
+		KNOWN_ON_BASE(return, accepted, "%zu bad page sizes accepted",
 			      accepted);
 }
 
@@ -1164,7 +1184,7 @@ TEST_F(exact, asked_while_off)
 		}
 	}
 	if (on_base())
-		KNOWN_ON_BASE(!rc, "a bitmap is returned while tracking is off");
+		KNOWN_ON_BASE(return, !rc, "a bitmap while tracking is off");
 	ASSERT_EQ(0, vm_track(vm, vm->hwpt, true));
 	shadow_clean(&self->shadow);
 	ASK_ALL();
@@ -1217,7 +1237,7 @@ TEST_F(exact, unmapped_before_it_was_read)
 	ASK_ALL();
 	ASK_ALL();
 	if (on_base())
-		KNOWN_ON_BASE(sum.lost, "%zu pages lost", sum.lost);
+		KNOWN_ON_BASE(return, sum.lost, "%zu pages lost", sum.lost);
 	ASSERT_EQ(0, map_pages(vm, DATA_IOVA, SPARE(vm), 16, MAP_RW));
 	memset(vm->leaf, 12, vm->data_size / SZ_4K);
 	if (variant->born_dirty)
@@ -1314,7 +1334,7 @@ static void *taker(void *arg)
 	return NULL;
 }
 
-/* One last read, when all has come to rest: is what was taken what was written? */
+/* One last read when all rests: is what was taken what was written? */
 static struct answer crowd_settle(struct crowd *c, struct shadow *s)
 {
 	struct answer a = {};
@@ -1371,11 +1391,11 @@ TEST_F_TIMEOUT(exact, two_readers_and_a_taker, LONG)
 	EXPECT_LT(rounds, c.reads);
 	crowd_free(&c);
 	ASSERT_EQ(0, sum.extra);
-	/* a race that was not hit says nothing: the next test hits it */
+	/* this needs more luck than the next test */
 	if (on_base() && !sum.lost)
 		SKIP(return, "known on base to lose pages, but not this time");
 	if (on_base())
-		KNOWN_ON_BASE(sum.lost, "%zu pages lost", sum.lost);
+		KNOWN_ON_BASE(return, sum.lost, "%zu pages lost", sum.lost);
 }
 
 static void *read_once(void *arg)
@@ -1422,9 +1442,12 @@ TEST_F_TIMEOUT(exact, two_reads_of_all_dirty, LONG)
 	ASSERT_LT(0, rounds);
 	ASSERT_EQ(0, sum.extra);
 	crowd_free(&c);
+	/* a race that was not hit in so long says neither right nor wrong */
+	if (on_base() && !sum.lost)
+		SKIP(return, "known on base, but not seen in %d rounds", rounds);
 	if (on_base())
-		KNOWN_ON_BASE(sum.lost, "%zu pages lost in round %d", sum.lost,
-			      rounds);
+		KNOWN_ON_BASE(return, sum.lost, "%zu pages lost in round %d",
+			      sum.lost, rounds);
 }
 
 struct noise {
@@ -1501,7 +1524,7 @@ TEST_F_TIMEOUT(exact, map_write_unmap_while_reading, LONG)
 	EXPECT_LT(0, other.turns);
 	crowd_free(&c);
 	if (on_base())
-		KNOWN_ON_BASE(sum.lost, "%zu pages lost", sum.lost);
+		KNOWN_ON_BASE(return, sum.lost, "%zu pages lost", sum.lost);
 	ASK(.iova = RING_IOVA, .length = s->size);
 }
 
@@ -1673,15 +1696,17 @@ FIXTURE_TEARDOWN(access)
 	free(self->buf);
 }
 
-#define ASK_MOCK(...)	ASK(.iova = MOCK_IOVA, .length = MOCK_BYTES, ##__VA_ARGS__)
+#define ASK_MOCK(...)                                                          \
+	ASK(.iova = MOCK_IOVA, .length = MOCK_BYTES, ##__VA_ARGS__)
 
+/* The last of a test: the base reports nothing of what accesses write */
 #define NOTHING_ON_BASE()                                                      \
 	do {                                                                   \
 		ASSERT_EQ(0, sum.extra);                                       \
 		ASSERT_EQ(0, sum.outside);                                     \
 		if (on_base())                                                 \
-			KNOWN_ON_BASE(sum.lost,                                \
-				      "%zu pages written by accesses not reported", \
+			KNOWN_ON_BASE({}, sum.lost,                            \
+				      "%zu pages of accesses not reported",    \
 				      sum.lost);                               \
 	} while (0)
 
@@ -1869,7 +1894,7 @@ TEST_F(access, pinned_for_write_and_for_read)
 		wrote(&self->shadow, MOCK_IOVA, 4 * SZ_4K);
 		ASK_MOCK();
 		ASSERT_EQ(0, mock_unpin(vm, self->pin, pins[write_first]));
-		/* marking it once more here would be allowed: it is dirty anyway */
+		/* it may be marked once more here: it is dirty anyway */
 		for (int i = 0; i < 3; i++) {
 			wrote(&self->shadow, MOCK_IOVA, 4 * SZ_4K);
 			ASK_MOCK();
