@@ -11,13 +11,20 @@
 #include "dirty.h"
 
 /**
- * struct dirty_pin - pages that an access may be writing to at any time
+ * struct dirty_pin - a range that an access has pinned
  * @node: the range, in &iommufd_dirty_tracker.pins
  * @access: who pinned it
+ * @pins: how often
+ * @writes: how often to be written.  When one of several pins goes nobody says
+ *	    which, so the range counts as written until the last is gone.
+ *
+ * Under pins_lock.
  */
 struct dirty_pin {
 	struct interval_tree_node node;
 	struct iommufd_access *access;
+	unsigned int pins;
+	unsigned int writes;
 };
 
 /**
@@ -38,36 +45,6 @@ void iommufd_dirty_access_wrote(struct io_pagetable *iopt, unsigned long iova,
 		dirty_bitmap_set(&reader->pending, iova, last);
 }
 
-/**
- * iommufd_dirty_access_pin() - A range is pinned to be written
- * @iopt: the IOAS
- * @access: who pins
- * @iova: first address
- * @last: last address
- *
- * Pins are known whether or not anybody reads, since a reader may start while
- * they are held.
- *
- * Return: 0 or -ENOMEM.
- */
-int iommufd_dirty_access_pin(struct io_pagetable *iopt,
-			     struct iommufd_access *access, unsigned long iova,
-			     unsigned long last)
-{
-	struct iommufd_dirty_tracker *tracker = &iopt->dirty;
-	struct dirty_pin *pin;
-
-	pin = kzalloc_obj(*pin, GFP_KERNEL_ACCOUNT);
-	if (!pin)
-		return -ENOMEM;
-	pin->node.start = iova;
-	pin->node.last = last;
-	pin->access = access;
-	guard(spinlock)(&tracker->pins_lock);
-	interval_tree_insert(&pin->node, &tracker->pins);
-	return 0;
-}
-
 static struct dirty_pin *find_pin(struct iommufd_dirty_tracker *tracker,
 				  struct iommufd_access *access,
 				  unsigned long iova, unsigned long last)
@@ -86,37 +63,110 @@ static struct dirty_pin *find_pin(struct iommufd_dirty_tracker *tracker,
 }
 
 /**
- * iommufd_dirty_access_unpin() - A range is pinned no more
+ * iommufd_dirty_access_pin() - A range is pinned
+ * @iopt: the IOAS
+ * @access: who pins
+ * @iova: first address
+ * @last: last address
+ * @write: to be written
+ *
+ * Pins are known whether or not anybody reads, since a reader may start while
+ * they are held.
+ *
+ * Context: process; before the pages can be written.
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int iommufd_dirty_access_pin(struct io_pagetable *iopt,
+			     struct iommufd_access *access, unsigned long iova,
+			     unsigned long last, bool write)
+{
+	struct iommufd_dirty_tracker *tracker = &iopt->dirty;
+	struct dirty_pin *new, *pin;
+
+	new = kzalloc_obj(*new, GFP_KERNEL_ACCOUNT);
+	if (!new)
+		return -ENOMEM;
+
+	scoped_guard(spinlock, &tracker->pins_lock) {
+		pin = find_pin(tracker, access, iova, last);
+		if (!pin) {
+			pin = new;
+			new = NULL;
+			pin->node.start = iova;
+			pin->node.last = last;
+			pin->access = access;
+			interval_tree_insert(&pin->node, &tracker->pins);
+		}
+		pin->pins++;
+		pin->writes += write;
+	}
+	kfree(new);
+	return 0;
+}
+
+static void put_pin(struct iommufd_dirty_tracker *tracker,
+		    struct dirty_pin *pin)
+{
+	lockdep_assert_held(&tracker->pins_lock);
+	if (--pin->pins)
+		return;
+	interval_tree_remove(&pin->node, &tracker->pins);
+	kfree(pin);
+}
+
+/**
+ * iommufd_dirty_access_unpin() - A pin of a range goes
  * @iopt: the IOAS
  * @access: who pinned it
  * @iova: first address, as it was pinned
  * @last: last address, as it was pinned
- * @written: false when the pin came to nothing
  *
- * What was pinned to be written is dirty once more.  A range that an access
- * pinned for reading too may be either of its pins; it is taken for the written
- * one, and the other is then nothing that anybody waits for.
+ * What was pinned to be written is dirty once more.
  *
- * Context: the range is mapped.
+ * Context: process; the range is mapped.
  */
 void iommufd_dirty_access_unpin(struct io_pagetable *iopt,
 				struct iommufd_access *access,
-				unsigned long iova, unsigned long last,
-				bool written)
+				unsigned long iova, unsigned long last)
 {
 	struct iommufd_dirty_tracker *tracker = &iopt->dirty;
 	struct dirty_pin *pin;
 
 	/* Marked while it is still found: no read comes in between */
-	scoped_guard(spinlock, &tracker->pins_lock) {
-		pin = find_pin(tracker, access, iova, last);
-		if (!pin)
-			return;
-		if (written)
-			iommufd_dirty_access_wrote(iopt, iova, last);
-		interval_tree_remove(&pin->node, &tracker->pins);
-	}
-	kfree(pin);
+	guard(spinlock)(&tracker->pins_lock);
+	pin = find_pin(tracker, access, iova, last);
+	if (!pin)
+		return;
+	if (pin->writes)
+		iommufd_dirty_access_wrote(iopt, iova, last);
+	put_pin(tracker, pin);
+}
+
+/**
+ * iommufd_dirty_access_pin_failed() - A pin came to nothing
+ * @iopt: the IOAS
+ * @access: who pinned
+ * @iova: first address, as given to iommufd_dirty_access_pin()
+ * @last: last address, likewise
+ * @write: likewise
+ *
+ * Context: process.
+ */
+void iommufd_dirty_access_pin_failed(struct io_pagetable *iopt,
+				     struct iommufd_access *access,
+				     unsigned long iova, unsigned long last,
+				     bool write)
+{
+	struct iommufd_dirty_tracker *tracker = &iopt->dirty;
+	struct dirty_pin *pin;
+
+	guard(spinlock)(&tracker->pins_lock);
+	pin = find_pin(tracker, access, iova, last);
+	if (WARN_ON(!pin))
+		return;
+	pin->writes -= write;
+	put_pin(tracker, pin);
 }
 
 /**
@@ -135,7 +185,10 @@ void iommufd_dirty_access_collect(struct iommufd_dirty_tracker *tracker,
 	lockdep_assert_held(&tracker->lock);
 	guard(spinlock)(&tracker->pins_lock);
 	for (node = interval_tree_iter_first(&tracker->pins, iova, last); node;
-	     node = interval_tree_iter_next(node, iova, last))
+	     node = interval_tree_iter_next(node, iova, last)) {
+		if (!container_of(node, struct dirty_pin, node)->writes)
+			continue;
 		dirty_bitmap_set(&reader->pending, max(iova, node->start),
 				 min(last, node->last));
+	}
 }

@@ -335,12 +335,24 @@ struct user_page {
 };
 
 /**
+ * struct part - what a read takes from a chunk
+ * @index: of the chunk
+ * @first: its first bit that is pending and asked for, when the read began
+ * @last: the last
+ */
+struct part {
+	unsigned long index;
+	u16 first;
+	u16 last;
+};
+
+/**
  * struct transfer - one read
  * @bitmap: from here
  * @user: to there
  * @clear: bits read are pending no more
- * @chunks: indices of the chunks that had pending bits when the read began
- * @nr_chunks: how many
+ * @parts: of the chunks that had pending bits when the read began, ascending
+ * @nr_parts: how many
  * @pages: the pages of the user's bitmap that they go to, ascending
  * @nr_pages: how many
  * @nr_pinned: how many of them are pinned
@@ -353,23 +365,27 @@ struct transfer {
 	struct dirty_bitmap *bitmap;
 	const struct dirty_user_bitmap *user;
 	bool clear;
-	unsigned long *chunks;
-	unsigned long nr_chunks;
+	struct part *parts;
+	unsigned long nr_parts;
 	struct user_page *pages;
 	unsigned long nr_pages;
 	unsigned long nr_pinned;
 	unsigned long cur;
 };
 
-/* The part of a chunk that the user asks for */
-static unsigned long first_iova(const struct transfer *t, unsigned long index)
+/* What a bit stands for, as far as the user asks for it */
+static unsigned long bit_iova(const struct transfer *t, unsigned long index,
+			      unsigned int bit)
 {
-	return max(t->user->iova, chunk_iova(t->bitmap, index));
+	return max(t->user->iova, chunk_iova(t->bitmap, index) +
+				  ((unsigned long)bit << t->bitmap->shift));
 }
 
-static unsigned long last_iova(const struct transfer *t, unsigned long index)
+static unsigned long bit_last(const struct transfer *t, unsigned long index,
+			      unsigned int bit)
 {
-	return min(t->user->last, chunk_last(t->bitmap, index));
+	return min(t->user->last, chunk_iova(t->bitmap, index) +
+				  ((bit + 1UL) << t->bitmap->shift) - 1);
 }
 
 /* Bits are counted from bit 0 of the byte at user address 0 */
@@ -384,7 +400,25 @@ static unsigned long user_page_of(const struct transfer *t, unsigned long iova)
 	return user_bit(t->user, iova) / BITS_PER_BYTE / PAGE_SIZE;
 }
 
-static int find_chunks(struct transfer *t)
+static bool find_part(const struct transfer *t, unsigned long index,
+		      const unsigned long *chunk, struct part *part)
+{
+	unsigned int end = last_bit(t->bitmap, index, t->user->last) + 1;
+	unsigned int bit = first_bit(t->bitmap, index, t->user->iova);
+
+	bit = find_next_bit(chunk, end, bit);
+	if (bit == end)
+		return false;
+	/* Nobody takes meanwhile, so the last is that one or a later one */
+	*part = (struct part){
+		.index = index,
+		.first = bit,
+		.last = find_last_bit(chunk, end),
+	};
+	return true;
+}
+
+static int find_parts(struct transfer *t)
 {
 	unsigned long first = t->user->iova >> chunk_shift(t->bitmap);
 	unsigned long last = t->user->last >> chunk_shift(t->bitmap);
@@ -397,27 +431,31 @@ static int find_chunks(struct transfer *t)
 	if (!nr)
 		return 0;
 
-	t->chunks = kvmalloc_array(nr, sizeof(*t->chunks), GFP_KERNEL_ACCOUNT);
-	if (!t->chunks)
+	t->parts = kvmalloc_array(nr, sizeof(*t->parts), GFP_KERNEL_ACCOUNT);
+	if (!t->parts)
 		return -ENOMEM;
-	/* Marks that come meanwhile are for the next read */
 	index = first;
 	for (chunk = xa_find(&t->bitmap->chunks, &index, last, PENDING);
-	     chunk && t->nr_chunks != nr;
-	     chunk = xa_find_after(&t->bitmap->chunks, &index, last, PENDING))
-		t->chunks[t->nr_chunks++] = index;
+	     chunk && nr;
+	     chunk = xa_find_after(&t->bitmap->chunks, &index, last, PENDING)) {
+		if (find_part(t, index, chunk, &t->parts[t->nr_parts]))
+			t->nr_parts++;
+		nr--;
+	}
 	return 0;
 }
 
-/* Calls for each page once, since chunks ascend and so do their pages */
+/* Counts each page once, since parts ascend and so do their pages */
 static unsigned long list_pages(struct transfer *t, struct user_page *pages)
 {
 	unsigned long i, index, nr = 0, next = 0;
 
-	for (i = 0; i != t->nr_chunks; i++) {
-		unsigned long end = user_page_of(t, last_iova(t, t->chunks[i]));
+	for (i = 0; i != t->nr_parts; i++) {
+		struct part *p = &t->parts[i];
+		unsigned long end = user_page_of(t, bit_last(t, p->index,
+							     p->last));
 
-		index = user_page_of(t, first_iova(t, t->chunks[i]));
+		index = user_page_of(t, bit_iova(t, p->index, p->first));
 		for (index = max(index, next); index <= end; index++) {
 			if (pages)
 				pages[nr].index = index;
@@ -536,12 +574,12 @@ static void give_word(struct transfer *t, unsigned long iova,
 	}
 }
 
-static void give_chunk(struct transfer *t, unsigned long index)
+static void give_part(struct transfer *t, const struct part *part)
 {
 	struct dirty_bitmap *bitmap = t->bitmap;
+	unsigned long index = part->index;
 	unsigned long *chunk = xa_load(&bitmap->chunks, index);
-	unsigned int first = first_bit(bitmap, index, t->user->iova);
-	unsigned int last = last_bit(bitmap, index, t->user->last);
+	unsigned int first = part->first, last = part->last;
 	unsigned int w;
 
 	if (t->clear) {
@@ -563,7 +601,7 @@ static void give_chunk(struct transfer *t, unsigned long index)
 				  ((unsigned long)w * BITS_PER_LONG <<
 				   bitmap->shift), word);
 	}
-	/* Bits outside of the range are still to be read */
+	/* Bits outside of the part are still to be read */
 	if (t->clear && !bitmap_empty(chunk, CHUNK_BITS))
 		set_pending(bitmap, index);
 }
@@ -593,20 +631,20 @@ int dirty_bitmap_read(struct dirty_bitmap *bitmap,
 	unsigned long i;
 	int rc;
 
-	rc = find_chunks(&t);
-	if (rc || !t.nr_chunks)
+	rc = find_parts(&t);
+	if (rc || !t.nr_parts)
 		goto out;
 	rc = pin_pages(&t);
 	if (rc)
 		goto out;
-	for (i = 0; i != t.nr_chunks; i++) {
-		give_chunk(&t, t.chunks[i]);
+	for (i = 0; i != t.nr_parts; i++) {
+		give_part(&t, &t.parts[i]);
 		cond_resched();
 	}
 out:
 	unpin_pages(&t);
 	kvfree(t.pages);
-	kvfree(t.chunks);
+	kvfree(t.parts);
 	return rc;
 }
 EXPORT_SYMBOL_IF_KUNIT(dirty_bitmap_read);

@@ -242,7 +242,23 @@ static void failure_keeps_all(struct kunit *test)
 			dirty_bitmap_read(&f->bitmap, &user, true));
 	read_all(test);
 
-	/* Where no bits go, no memory is needed */
+	/* Where no bits go, no memory is needed, in the same chunk neither */
+	user.data = f->user + f->user_size - 4;
+	user.iova = granule(16);
+	user.last = granule(16 + 64) - 1;
+	set(test, 40, 8);
+	set(test, 16 + 63, 1);
+	KUNIT_EXPECT_EQ(test, -EFAULT,
+			dirty_bitmap_read(&f->bitmap, &user, true));
+	read_all(test);
+	set(test, 40, 8);
+	memset(f->model, 0, 100);
+	KUNIT_EXPECT_EQ(test, 0, dirty_bitmap_read(&f->bitmap, &user, true));
+	read_all(test);
+
+	user.data = f->user + f->user_size - NR / 16;
+	user.iova = BASE;
+	user.last = BASE + BYTES - 1;
 	set(test, 0, 100);
 	memset(f->model, 0, 100);
 	KUNIT_EXPECT_EQ(test, 0, dirty_bitmap_read(&f->bitmap, &user, true));

@@ -143,7 +143,7 @@ struct iommufd_dirty_reader {
  *	  Order: domains_rwsem, @lock, iova_rwsem.
  * @readers: written under @lock, read under it or RCU
  * @pins_lock: protects @pins
- * @pins: what accesses have pinned for writing, by IOVA: dirty at every read
+ * @pins: what accesses have pinned, by IOVA; dirty at every read if to be written
  * @lost: times that exactness was lost and a range reported dirty instead
  */
 struct iommufd_dirty_tracker {
@@ -181,11 +181,14 @@ void iommufd_dirty_access_wrote(struct io_pagetable *iopt, unsigned long iova,
 				unsigned long last);
 int iommufd_dirty_access_pin(struct io_pagetable *iopt,
 			     struct iommufd_access *access, unsigned long iova,
-			     unsigned long last);
+			     unsigned long last, bool write);
+void iommufd_dirty_access_pin_failed(struct io_pagetable *iopt,
+				     struct iommufd_access *access,
+				     unsigned long iova, unsigned long last,
+				     bool write);
 void iommufd_dirty_access_unpin(struct io_pagetable *iopt,
 				struct iommufd_access *access,
-				unsigned long iova, unsigned long last,
-				bool written);
+				unsigned long iova, unsigned long last);
 void iommufd_dirty_access_collect(struct iommufd_dirty_tracker *tracker,
 				  struct iommufd_dirty_reader *reader,
 				  unsigned long iova, unsigned long last);
