@@ -1652,6 +1652,11 @@ static int mock_map(struct vm *vm, uint8_t *mem)
 
 FIXTURE_SETUP(access)
 {
+	struct iommu_option small_leaves = {
+		.size = sizeof(small_leaves),
+		.option_id = IOMMU_OPTION_HUGE_PAGES,
+		.op = IOMMU_OPTION_OP_SET,
+	};
 	struct iommu_test_cmd cmd = {};
 	struct vm *vm = &self->vm;
 	struct dsim device = {};
@@ -1659,6 +1664,7 @@ FIXTURE_SETUP(access)
 
 	memset(&sum, 0, sizeof(sum));
 	ASSERT_EQ(0, vm_create(vm));
+	small_leaves.object_id = vm->ioas;
 	cmd.id = vm->ioas;
 	rc = mock(vm, IOMMU_TEST_OP_MOCK_DOMAIN, &cmd);
 	if (rc == -ENOTTY)
@@ -1674,6 +1680,8 @@ FIXTURE_SETUP(access)
 	self->mem = mmap(NULL, 2 * MOCK_BYTES, PROT_READ | PROT_WRITE,
 			 MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	ASSERT_NE(MAP_FAILED, self->mem);
+	/* A leaf for each page, however the memory happens to lie */
+	ASSERT_EQ(0, ioctl(vm->iommufd, IOMMU_OPTION, &small_leaves));
 	ASSERT_EQ(0, mock_map(vm, self->mem));
 	ASSERT_EQ(0, window_init(&self->shadow, vm, MOCK_IOVA, MOCK_BYTES));
 	ASSERT_EQ(0, vm_track(vm, vm->hwpt, true));
