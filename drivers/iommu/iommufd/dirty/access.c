@@ -3,9 +3,13 @@
  * Accesses as a provider: emulated devices write by the CPU, through
  * iommufd_access_rw() or into pages that they pinned
  */
+#include <kunit/visibility.h>
 #include <linux/interval_tree.h>
+#include <linux/iommufd_dirty.h>
+#include <linux/overflow.h>
 #include <linux/rculist.h>
 #include <linux/slab.h>
+#include <trace/events/iommufd_dirty.h>
 
 #include "../io_pagetable.h"
 #include "dirty.h"
@@ -38,12 +42,49 @@ struct dirty_pin {
 void iommufd_dirty_access_wrote(struct io_pagetable *iopt, unsigned long iova,
 				unsigned long last)
 {
+	struct iommufd_dirty_tracker *tracker = &iopt->dirty;
 	struct iommufd_dirty_reader *reader;
 
+	if (list_empty(&tracker->readers))
+		return;
+	trace_iommufd_dirty_mark(
+		container_of(iopt, struct iommufd_ioas, iopt)->obj.id, iova,
+		last);
+	atomic64_add((last >> PAGE_SHIFT) - (iova >> PAGE_SHIFT) + 1,
+		     &tracker->access.pages);
 	guard(rcu)();
-	list_for_each_entry_rcu(reader, &iopt->dirty.readers, node)
+	list_for_each_entry_rcu(reader, &tracker->readers, node)
 		dirty_bitmap_set(&reader->pending, iova, last);
 }
+EXPORT_SYMBOL_IF_KUNIT(iommufd_dirty_access_wrote);
+
+/**
+ * iommufd_access_mark_dirty() - Say that pages were written
+ * @access: who wrote them
+ * @iova: first address
+ * @length: how many bytes, at least 1
+ *
+ * For a driver that pinned pages without IOMMUFD_ACCESS_RW_WRITE, since most of
+ * them are only read, and writes to some after all; or that knows better than
+ * "all that is pinned" what it wrote.  To be called after writing.
+ * iommufd_access_rw() and pins with IOMMUFD_ACCESS_RW_WRITE need it not.
+ *
+ * Pages that are not mapped are passed over.
+ *
+ * Context: any, interrupts included.  The caller has pages of the same IOAS
+ * pinned through @access until this returns.
+ */
+void iommufd_access_mark_dirty(struct iommufd_access *access,
+			       unsigned long iova, size_t length)
+{
+	unsigned long last;
+
+	if (WARN_ON_ONCE(!length || !access->ioas_unpin ||
+			 check_add_overflow(iova, length - 1, &last)))
+		return;
+	iommufd_dirty_access_wrote(&access->ioas_unpin->iopt, iova, last);
+}
+EXPORT_SYMBOL_NS_GPL(iommufd_access_mark_dirty, "IOMMUFD");
 
 static struct dirty_pin *find_pin(struct iommufd_dirty_tracker *tracker,
 				  struct iommufd_access *access,
@@ -169,26 +210,49 @@ void iommufd_dirty_access_pin_failed(struct io_pagetable *iopt,
 	put_pin(tracker, pin);
 }
 
-/**
- * iommufd_dirty_access_collect() - Mark what is pinned to be written
- * @tracker: the tracker; its lock is held
- * @reader: for whom
- * @iova: first address
- * @last: last address
- */
-void iommufd_dirty_access_collect(struct iommufd_dirty_tracker *tracker,
-				  struct iommufd_dirty_reader *reader,
-				  unsigned long iova, unsigned long last)
+/* What is pinned to be written may be written at any time */
+static int access_collect(struct io_pagetable *iopt,
+			  struct iommufd_dirty_provider *provider,
+			  unsigned long iova, unsigned long last, bool clear)
 {
+	struct iommufd_dirty_tracker *tracker = &iopt->dirty;
 	struct interval_tree_node *node;
 
-	lockdep_assert_held(&tracker->lock);
 	guard(spinlock)(&tracker->pins_lock);
 	for (node = interval_tree_iter_first(&tracker->pins, iova, last); node;
 	     node = interval_tree_iter_next(node, iova, last)) {
 		if (!container_of(node, struct dirty_pin, node)->writes)
 			continue;
-		dirty_bitmap_set(&reader->pending, max(iova, node->start),
-				 min(last, node->last));
+		iommufd_dirty_record_range(tracker, provider,
+					   max(iova, node->start),
+					   min(last, node->last));
 	}
+	return 0;
+}
+
+static const struct iommufd_dirty_provider_ops access_ops = {
+	.name = "access",
+	.type = IOMMU_DIRTY_PROVIDER_ACCESS,
+	.collect = access_collect,
+};
+
+/**
+ * iommufd_dirty_access_init() - Make the provider of an IOAS's accesses
+ * @tracker: of the IOAS
+ */
+void iommufd_dirty_access_init(struct iommufd_dirty_tracker *tracker)
+{
+	struct iommufd_dirty_provider *provider = &tracker->access;
+
+	spin_lock_init(&tracker->pins_lock);
+	tracker->pins = RB_ROOT_CACHED;
+	*provider = (struct iommufd_dirty_provider){
+		.ops = &access_ops,
+		.exact = true,
+		.shift = PAGE_SHIFT,
+		.granule_min = PAGE_SIZE,
+		.granule_max = PAGE_SIZE,
+		/* Accesses may mark whenever anybody reads */
+		.wanted = true,
+	};
 }

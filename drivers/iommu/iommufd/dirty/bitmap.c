@@ -248,34 +248,48 @@ EXPORT_SYMBOL_IF_KUNIT(dirty_bitmap_set);
 
 /* ---- Cursor ---- */
 
-static void cursor_flush(struct dirty_cursor *cursor)
-{
-	if (cursor->bits)
-		atomic_long_or(cursor->bits,
-			       as_atomic(&cursor->chunk[cursor->word]));
-	cursor->bits = 0;
-}
-
-static void cursor_move(struct dirty_cursor *cursor, unsigned long index)
+static bool cursor_move(struct dirty_cursor *cursor, unsigned long index)
 {
 	if (cursor->chunk && index == cursor->index)
-		return;
+		return true;
 	dirty_cursor_finish(cursor);
 	cursor->index = index;
 	cursor->chunk = xa_load(&cursor->bitmap->chunks, index);
 	if (!cursor->chunk)
 		cursor->missed = true;
+	return cursor->chunk;
 }
 
-/* The leaves of a page table come one by one, and in order */
-static void cursor_set_one(struct dirty_cursor *cursor, unsigned int bit)
+/**
+ * dirty_cursor_or() - Set the bits that are set in a word
+ * @cursor: the cursor
+ * @iova: what bit 0 of @bits stands for, aligned to what all of them do
+ * @shift: log2 of the bytes that a bit of @bits stands for
+ * @bits: the word
+ *
+ * Context: as dirty_cursor_set().
+ */
+void dirty_cursor_or(struct dirty_cursor *cursor, unsigned long iova,
+		     unsigned int shift, unsigned long bits)
 {
-	if (BIT_WORD(bit) != cursor->word) {
-		cursor_flush(cursor);
-		cursor->word = BIT_WORD(bit);
+	struct dirty_bitmap *bitmap = cursor->bitmap;
+	unsigned int bit;
+
+	if (shift == bitmap->shift) {
+		unsigned int word = BIT_WORD(bit_in_chunk(bitmap, iova));
+
+		if (cursor_move(cursor, iova >> chunk_shift(bitmap)) &&
+		    (READ_ONCE(cursor->chunk[word]) & bits) != bits)
+			atomic_long_or(bits, as_atomic(&cursor->chunk[word]));
+		return;
 	}
-	cursor->bits |= BIT_MASK(bit);
+	for_each_set_bit(bit, &bits, BITS_PER_LONG) {
+		unsigned long first = iova + ((unsigned long)bit << shift);
+
+		dirty_cursor_set(cursor, first, first + ((1UL << shift) - 1));
+	}
 }
+EXPORT_SYMBOL_IF_KUNIT(dirty_cursor_or);
 
 /**
  * dirty_cursor_set() - Set the bits of a range, near to those set before
@@ -283,7 +297,7 @@ static void cursor_set_one(struct dirty_cursor *cursor, unsigned int bit)
  * @iova: first address
  * @last: last address
  *
- * Context: process; the owner lets nobody take or free until
+ * Context: process; the owner lets nobody free chunks until
  * dirty_cursor_finish().
  */
 void dirty_cursor_set(struct dirty_cursor *cursor, unsigned long iova,
@@ -294,14 +308,9 @@ void dirty_cursor_set(struct dirty_cursor *cursor, unsigned long iova,
 	unsigned long end = last >> chunk_shift(bitmap);
 
 	for (;; index++) {
-		unsigned int a = first_bit(bitmap, index, iova);
-		unsigned int b = last_bit(bitmap, index, last);
-
-		cursor_move(cursor, index);
-		if (cursor->chunk && a == b)
-			cursor_set_one(cursor, a);
-		else if (cursor->chunk)
-			chunk_set(cursor->chunk, a, b);
+		if (cursor_move(cursor, index))
+			chunk_set(cursor->chunk, first_bit(bitmap, index, iova),
+				  last_bit(bitmap, index, last));
 		if (index == end)
 			return;
 	}
@@ -309,14 +318,14 @@ void dirty_cursor_set(struct dirty_cursor *cursor, unsigned long iova,
 EXPORT_SYMBOL_IF_KUNIT(dirty_cursor_set);
 
 /**
- * dirty_cursor_finish() - Leave the bitmap so that its bits can be taken
+ * dirty_cursor_finish() - Leave the bitmap so that its bits can be found
  * @cursor: the cursor
  */
 void dirty_cursor_finish(struct dirty_cursor *cursor)
 {
 	if (!cursor->chunk)
 		return;
-	cursor_flush(cursor);
+	smp_mb(); /* the bits before the mark is looked at */
 	set_pending(cursor->bitmap, cursor->index);
 	cursor->chunk = NULL;
 }
@@ -351,6 +360,7 @@ struct part {
  * @bitmap: from here
  * @user: to there
  * @clear: bits read are pending no more
+ * @count: adds up bits given, or NULL
  * @parts: of the chunks that had pending bits when the read began, ascending
  * @nr_parts: how many
  * @pages: the pages of the user's bitmap that they go to, ascending
@@ -365,6 +375,7 @@ struct transfer {
 	struct dirty_bitmap *bitmap;
 	const struct dirty_user_bitmap *user;
 	bool clear;
+	u64 *count;
 	struct part *parts;
 	unsigned long nr_parts;
 	struct user_page *pages;
@@ -517,6 +528,8 @@ static void or_word(struct transfer *t, u64 bit, unsigned long mask)
 	unsigned long addr = bit / BITS_PER_LONG * sizeof(long);
 	void *kaddr;
 
+	if (t->count)
+		*t->count += hweight_long(mask);
 	while (t->pages[t->cur].index < addr >> PAGE_SHIFT)
 		t->cur++;
 	while (t->pages[t->cur].index > addr >> PAGE_SHIFT)
@@ -574,6 +587,13 @@ static void give_word(struct transfer *t, unsigned long iova,
 	}
 }
 
+static unsigned long take_word(unsigned long *word, unsigned long mask)
+{
+	if (mask == ~0UL)
+		return atomic_long_xchg(as_atomic(word), 0);
+	return mask & atomic_long_fetch_andnot(mask, as_atomic(word));
+}
+
 static void give_part(struct transfer *t, const struct part *part)
 {
 	struct dirty_bitmap *bitmap = t->bitmap;
@@ -595,7 +615,7 @@ static void give_part(struct transfer *t, const struct part *part)
 			mask &= BITMAP_LAST_WORD_MASK(last + 1);
 		word = READ_ONCE(chunk[w]) & mask;
 		if (word && t->clear)
-			word = mask & atomic_long_fetch_andnot(mask, as_atomic(&chunk[w]));
+			word = take_word(&chunk[w], mask);
 		if (word)
 			give_word(t, chunk_iova(bitmap, index) +
 				  ((unsigned long)w * BITS_PER_LONG <<
@@ -611,6 +631,7 @@ static void give_part(struct transfer *t, const struct part *part)
  * @bitmap: the bitmap
  * @user: where they go; they are ORed in
  * @clear: the bits given are pending no more
+ * @count: the bits given are counted here, in pages of the user's; or NULL
  *
  * A bit that stands for more than a user's page sets several, and the other
  * way round several of ours make one.
@@ -621,12 +642,14 @@ static void give_part(struct transfer *t, const struct part *part)
  * written; -ENOMEM.  On failure every bit stays pending and none was given.
  */
 int dirty_bitmap_read(struct dirty_bitmap *bitmap,
-		      const struct dirty_user_bitmap *user, bool clear)
+		      const struct dirty_user_bitmap *user, bool clear,
+		      u64 *count)
 {
 	struct transfer t = {
 		.bitmap = bitmap,
 		.user = user,
 		.clear = clear,
+		.count = count,
 	};
 	unsigned long i;
 	int rc;

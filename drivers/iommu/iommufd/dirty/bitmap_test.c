@@ -88,6 +88,7 @@ static void read_and_compare(struct kunit *test, unsigned int first,
 	unsigned long bits = (user.last - user.iova + 1) >> shift;
 	unsigned long bytes = DIV_ROUND_UP(bits, BITS_PER_BYTE);
 	u8 *want = kunit_kzalloc(test, f->user_size, GFP_KERNEL);
+	u64 count = 0, dirty = 0;
 	unsigned long i, b;
 
 	KUNIT_ASSERT_NOT_NULL(test, want);
@@ -101,13 +102,17 @@ static void read_and_compare(struct kunit *test, unsigned int first,
 
 		if (!f->model[first + i])
 			continue;
+		dirty++;
 		for (b = start; b <= end; b++)
 			want[CANARY + at + b / 8] |= BIT(b % 8);
 		if (clear)
 			f->model[first + i] = 0;
 	}
 
-	KUNIT_ASSERT_EQ(test, 0, dirty_bitmap_read(&f->bitmap, &user, clear));
+	KUNIT_ASSERT_EQ(test, 0, dirty_bitmap_read(&f->bitmap, &user, clear,
+						   &count));
+	if (shift == SHIFT)
+		KUNIT_ASSERT_EQ(test, count, dirty);
 	KUNIT_ASSERT_EQ(test, 0, copy_from_user(f->copy,
 						(void __user *)f->user,
 						f->user_size));
@@ -239,7 +244,7 @@ static void failure_keeps_all(struct kunit *test)
 	/* The bitmap's last bytes lie behind the mapping */
 	user.data = f->user + f->user_size - NR / 16;
 	KUNIT_EXPECT_EQ(test, -EFAULT,
-			dirty_bitmap_read(&f->bitmap, &user, true));
+			dirty_bitmap_read(&f->bitmap, &user, true, NULL));
 	read_all(test);
 
 	/* Where no bits go, no memory is needed, in the same chunk neither */
@@ -249,11 +254,11 @@ static void failure_keeps_all(struct kunit *test)
 	set(test, 40, 8);
 	set(test, 16 + 63, 1);
 	KUNIT_EXPECT_EQ(test, -EFAULT,
-			dirty_bitmap_read(&f->bitmap, &user, true));
+			dirty_bitmap_read(&f->bitmap, &user, true, NULL));
 	read_all(test);
 	set(test, 40, 8);
 	memset(f->model, 0, 100);
-	KUNIT_EXPECT_EQ(test, 0, dirty_bitmap_read(&f->bitmap, &user, true));
+	KUNIT_EXPECT_EQ(test, 0, dirty_bitmap_read(&f->bitmap, &user, true, NULL));
 	read_all(test);
 
 	user.data = f->user + f->user_size - NR / 16;
@@ -261,7 +266,7 @@ static void failure_keeps_all(struct kunit *test)
 	user.last = BASE + BYTES - 1;
 	set(test, 0, 100);
 	memset(f->model, 0, 100);
-	KUNIT_EXPECT_EQ(test, 0, dirty_bitmap_read(&f->bitmap, &user, true));
+	KUNIT_EXPECT_EQ(test, 0, dirty_bitmap_read(&f->bitmap, &user, true, NULL));
 	read_all(test);
 }
 
@@ -275,9 +280,8 @@ static void cursor_sets_alike(struct kunit *test)
 	prandom_seed_state(&rnd, 4);
 	for (i = 0; i != 60; i++) {
 		unsigned int first = prandom_u32_state(&rnd) % NR;
-		/* Every other one a single leaf, which is gathered by words */
-		unsigned int nr = i % 2 ? 1 : 1 + prandom_u32_state(&rnd) %
-						  min(NR - first, 90U);
+		unsigned int nr = 1 + prandom_u32_state(&rnd) %
+				      min(NR - first, 90U);
 
 		dirty_cursor_set(&cursor, granule(first),
 				 granule(first + nr) - 1);
@@ -290,6 +294,41 @@ static void cursor_sets_alike(struct kunit *test)
 	dirty_cursor_set(&cursor, BASE + 64 * CHUNK, BASE + 64 * CHUNK);
 	dirty_cursor_finish(&cursor);
 	KUNIT_EXPECT_TRUE(test, cursor.missed);
+}
+
+/* Words of granules of our own size, a smaller and a larger one */
+static void cursor_ors_words(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+	struct dirty_cursor cursor = { .bitmap = &f->bitmap };
+	struct rnd_state rnd;
+	unsigned int i, bit;
+
+	prandom_seed_state(&rnd, 5);
+	for (i = 0; i != 90; i++) {
+		unsigned int shift = SHIFT - 2 + i % 3 * 2;
+		unsigned long span = (unsigned long)BITS_PER_LONG << shift;
+		unsigned long start = round_up(BASE, span);
+		unsigned long room = (BASE + BYTES - start) / span;
+		unsigned long iova = start + prandom_u32_state(&rnd) % room * span;
+		u64 bits = prandom_u32_state(&rnd);
+
+		bits = bits << 32 | (bits & prandom_u32_state(&rnd));
+		dirty_cursor_or(&cursor, iova, shift, bits);
+		for_each_set_bit(bit, (unsigned long *)&bits, BITS_PER_LONG) {
+			unsigned long first = iova + ((unsigned long)bit << shift);
+			unsigned long last = first + (1UL << shift) - 1;
+
+			first = (first - BASE) >> SHIFT;
+			last = (last - BASE) >> SHIFT;
+			memset(f->model + first, 1, last - first + 1);
+		}
+		if (i % 30 == 29) {
+			dirty_cursor_finish(&cursor);
+			KUNIT_EXPECT_FALSE(test, cursor.missed);
+			read_all(test);
+		}
+	}
 }
 
 static bool keep_none(void *data, unsigned long iova, unsigned long last)
@@ -359,7 +398,7 @@ static void take(struct kunit *test, u8 *taken)
 	};
 	unsigned int i;
 
-	KUNIT_ASSERT_EQ(test, 0, dirty_bitmap_read(&f->bitmap, &user, true));
+	KUNIT_ASSERT_EQ(test, 0, dirty_bitmap_read(&f->bitmap, &user, true, NULL));
 	KUNIT_ASSERT_EQ(test, 0, copy_from_user(f->copy,
 						(void __user *)f->user,
 						DIV_ROUND_UP(NR, 8)));
@@ -412,6 +451,7 @@ static struct kunit_case bitmap_cases[] = {
 	KUNIT_CASE_SLOW(random_walk),
 	KUNIT_CASE(failure_keeps_all),
 	KUNIT_CASE(cursor_sets_alike),
+	KUNIT_CASE(cursor_ors_words),
 	KUNIT_CASE(prune_frees_what_is_clean),
 	KUNIT_CASE_SLOW(none_lost_none_invented),
 	{}

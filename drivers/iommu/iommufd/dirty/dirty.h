@@ -3,30 +3,43 @@
  * Dirty tracking of an IOAS: what the parts share
  *
  *   bitmap.c    sparse bitmap of pending bits, and its way to user space
- *   tracker.c   one per IOAS: readers, mappings, and taking bits from providers
+ *   tracker.c   one per IOAS: readers, mappings, what is taken and who gets it
+ *   domain.c    provider: the page table of an HWPT
  *   access.c    provider: emulated devices, which write through accesses
+ *   all.c       provider: nobody knows, so everything is dirty
+ *   coverage.c  which provider stands for which device, and policy
  *   hwpt.c      the HWPT as a reader: SET and GET of its dirty bitmap
+ *   stats.c     tracepoints and debugfs
  *
- * A provider knows which pages were written: the page table of an HWPT, an
- * emulated device that writes through an access.  A reader wants to know.  Each
+ * A provider knows which pages were written.  A reader wants to know.  Each
  * reader has pending bits of its own, so that two readers never take bits from
- * each other; what is taken from a provider enters them before it is forgotten
- * where it came from.
+ * each other; what is taken from a provider enters those of every reader that it
+ * concerns before it is forgotten where it came from.
+ *
+ * Locks, outermost first: the lock of an iommufd group, domains_rwsem,
+ * iommufd_dirty_reader.lock, iova_rwsem, iommufd_dirty_tracker.lock, pins_lock.
+ * Marking paths take none of them, they run under RCU.
  */
 #ifndef __IOMMUFD_DIRTY_H
 #define __IOMMUFD_DIRTY_H
 
 #include <linux/interval_tree.h>
+#include <linux/iommu.h>
 #include <linux/list.h>
 #include <linux/mutex.h>
 #include <linux/spinlock.h>
 #include <linux/types.h>
 #include <linux/xarray.h>
+#include <uapi/linux/iommufd.h>
 
 struct io_pagetable;
-struct iommu_domain;
+struct iommu_iotlb_gather;
 struct iommufd_access;
+struct iommufd_device;
+struct iommufd_dirty_provider;
 struct iommufd_hwpt_paging;
+struct iommufd_ioas;
+struct iommufd_ucmd;
 struct iova_bitmap;
 
 /* ---- Pending bits ---- */
@@ -56,20 +69,15 @@ struct dirty_bitmap {
  * @bitmap: the bitmap
  * @index: of @chunk
  * @chunk: the chunk last written to, or NULL
- * @word: index of the word of @chunk that @bits belong to
- * @bits: set, and not yet in @chunk
  * @missed: a bit was set where there is no chunk
  *
- * Spares looking up the chunk for each bit, and an atomic operation for each of
- * a word's.  What it holds, and the chunk's mark, go to the bitmap when the walk
- * moves on, and at its end; until then the owner must not take bits.
+ * Spares looking up the chunk for each word.  The chunk's mark is set when the
+ * walk moves on, and at its end.  Chunks are not freed meanwhile.
  */
 struct dirty_cursor {
 	struct dirty_bitmap *bitmap;
 	unsigned long index;
 	unsigned long *chunk;
-	unsigned int word;
-	unsigned long bits;
 	bool missed;
 };
 
@@ -99,8 +107,11 @@ bool dirty_bitmap_prune(struct dirty_bitmap *bitmap, unsigned long iova,
 bool dirty_bitmap_set(struct dirty_bitmap *bitmap, unsigned long iova,
 		      unsigned long last);
 int dirty_bitmap_read(struct dirty_bitmap *bitmap,
-		      const struct dirty_user_bitmap *user, bool clear);
+		      const struct dirty_user_bitmap *user, bool clear,
+		      u64 *count);
 
+void dirty_cursor_or(struct dirty_cursor *cursor, unsigned long iova,
+		     unsigned int shift, unsigned long bits);
 void dirty_cursor_set(struct dirty_cursor *cursor, unsigned long iova,
 		      unsigned long last);
 void dirty_cursor_finish(struct dirty_cursor *cursor);
@@ -114,12 +125,11 @@ void dirty_cursor_finish(struct dirty_cursor *cursor);
  *	  nobody else.
  * @active: started, and in the tracker's list; under @lock
  * @node: link in that list
- * @domain: reads what is written through this domain, and by accesses
+ * @hwpt: reads what is written through this HWPT, and by accesses
  * @pending: bits not yet read.  Bits are taken, and chunks freed, under @lock.
  * @must_prune: there are chunks over nothing mapped, to be freed when they can
  *		be; under the tracker's lock
- * @cursor: where the walk of @domain stands; under the tracker's lock
- * @sink: makes the domain's dirty_ops set bits through @cursor
+ * @cursor: where the walk of a provider stands; under the tracker's lock
  *
  * Part of what reads, so it lives as long.  Marking paths find it under RCU
  * while it is active.
@@ -128,34 +138,154 @@ struct iommufd_dirty_reader {
 	struct mutex lock;
 	bool active;
 	struct list_head node;
-	struct iommu_domain *domain;
+	struct iommufd_hwpt_paging *hwpt;
 	struct dirty_bitmap pending;
 	bool must_prune;
 	struct dirty_cursor cursor;
-	struct iova_bitmap *sink;
+};
+
+/* ---- Providers ---- */
+
+/**
+ * struct iommufd_dirty_provider_ops - what a provider can do
+ * @name: for people
+ * @type: for the ioctls
+ * @start: Begin to track.  What was written before concerns nobody.  May fail;
+ *	   then it has not begun.
+ * @stop: Track no more; what was written until then was collected.
+ * @collect: Record what was written in a range since it was last cleared, and,
+ *	     with @clear, clear it where it came from, after that.  An error says
+ *	     that bits may be missing; the range is then reported dirty.
+ * @unmap: Record what was written in a range that is to be unmapped.  Without
+ *	   it @collect does.
+ *
+ * All are called with iova_rwsem held, for writing only by @unmap, and with the
+ * tracker's lock, so one at a time.  They may sleep.  @collect and @unmap record
+ * by iommufd_dirty_record().
+ */
+struct iommufd_dirty_provider_ops {
+	const char *name;
+	enum iommu_dirty_provider type;
+	int (*start)(struct io_pagetable *iopt,
+		     struct iommufd_dirty_provider *provider);
+	void (*stop)(struct io_pagetable *iopt,
+		     struct iommufd_dirty_provider *provider);
+	int (*collect)(struct io_pagetable *iopt,
+		       struct iommufd_dirty_provider *provider,
+		       unsigned long iova, unsigned long last, bool clear);
+	int (*unmap)(struct io_pagetable *iopt,
+		     struct iommufd_dirty_provider *provider,
+		     unsigned long iova, unsigned long last);
+};
+
+/**
+ * struct iommufd_dirty_provider - one who knows what was written
+ * @ops: what it can do
+ * @node: link in the tracker's list, from iommufd_dirty_provider_add() until
+ *	  iommufd_dirty_provider_remove()
+ * @hwpt: concerns the readers of this HWPT; NULL: every reader
+ * @exact: it knows; otherwise it says that everything was written
+ * @granule_min: bytes that it tells apart at best
+ * @granule_max: bytes that it tells apart at worst; 0: none, all of a mapping
+ * @rating: of two that are alike otherwise, the higher one is taken
+ * @wanted: it stands for a device, or there is nobody else
+ * @running: between start and stop
+ * @failed: it could not be started
+ * @shift: log2 of the bytes that a bit of @bits stands for
+ * @iova: what bit 0 of @bits stands for
+ * @bits: recorded, and not yet with the readers
+ * @reads: times that it was collected from
+ * @pages: bits recorded, in units of @shift
+ * @ns: time spent collecting
+ * @lost: times that its range was reported dirty, since it failed
+ *
+ * Part of what provides, so it lives as long.  All is under the tracker's lock,
+ * but @pages of a provider that is pushed.
+ */
+struct iommufd_dirty_provider {
+	const struct iommufd_dirty_provider_ops *ops;
+	struct list_head node;
+	struct iommufd_hwpt_paging *hwpt;
+	bool exact;
+	unsigned long granule_min;
+	unsigned long granule_max;
+	int rating;
+
+	bool wanted;
+	bool running;
+	bool failed;
+
+	unsigned int shift;
+	unsigned long iova;
+	unsigned long bits;
+
+	u64 reads;
+	atomic64_t pages;
+	u64 ns;
+	u64 lost;
+};
+
+/**
+ * struct iommufd_dirty_attach - a device that writes to the IOAS
+ * @node: link in the tracker's list
+ * @idev_node: link in the device's list, under its group's lock
+ * @idev: the device
+ * @hwpt: the HWPT that it is attached to, or the parent of that
+ * @pasid: with this PASID
+ * @can: by type, the providers that there are for it, whatever policy says
+ * @next: the one that is to stand for it; NULL: none can
+ * @does: the one that does
+ *
+ * Exists from before the device can write until after it no longer can.  All but
+ * @idev_node is under the tracker's lock.
+ */
+struct iommufd_dirty_attach {
+	struct list_head node;
+	struct hlist_node idev_node;
+	struct iommufd_device *idev;
+	struct iommufd_hwpt_paging *hwpt;
+	ioasid_t pasid;
+	struct iommufd_dirty_provider *can[IOMMU_DIRTY_PROVIDERS];
+	struct iommufd_dirty_provider *next;
+	struct iommufd_dirty_provider *does;
 };
 
 /* ---- Tracker ---- */
 
 /**
  * struct iommufd_dirty_tracker - the dirty tracking of an IOAS
- * @lock: serializes taking bits from providers, and readers coming and going.
- *	  Order: domains_rwsem, @lock, iova_rwsem.
+ * @lock: serializes taking bits from providers, and readers, providers and
+ *	  devices coming and going
  * @readers: written under @lock, read under it or RCU
+ * @providers: under @lock
+ * @attached: devices, as struct iommufd_dirty_attach; under @lock
+ * @allowed: providers that the user allows here, a mask by type; 0: no word on
+ *	     it.  Under @lock.
+ * @access: provider: accesses
  * @pins_lock: protects @pins
  * @pins: what accesses have pinned, by IOVA; dirty at every read if to be written
  * @lost: times that exactness was lost and a range reported dirty instead
+ * @stats_node: link in the list of all that were ever read
+ * @pid: who read first
  */
 struct iommufd_dirty_tracker {
 	struct mutex lock;
 	struct list_head readers;
+	struct list_head providers;
+	struct list_head attached;
+	u32 allowed;
+
+	struct iommufd_dirty_provider access;
 	spinlock_t pins_lock;
 	struct rb_root_cached pins;
+
 	atomic64_t lost;
+	struct list_head stats_node;
+	pid_t pid;
 };
 
-void iommufd_dirty_init(struct iommufd_dirty_tracker *tracker);
-void iommufd_dirty_destroy(struct iommufd_dirty_tracker *tracker);
+void iommufd_dirty_init(struct io_pagetable *iopt);
+void iommufd_dirty_destroy(struct io_pagetable *iopt);
 int iommufd_dirty_map(struct io_pagetable *iopt, unsigned long iova,
 		      unsigned long last);
 void iommufd_dirty_map_failed(struct io_pagetable *iopt);
@@ -164,19 +294,91 @@ void iommufd_dirty_unmap(struct io_pagetable *iopt, unsigned long iova,
 void iommufd_dirty_unmapped(struct io_pagetable *iopt, unsigned long iova,
 			    unsigned long last);
 
+void iommufd_dirty_provider_add(struct io_pagetable *iopt,
+				struct iommufd_dirty_provider *provider);
+void iommufd_dirty_provider_remove(struct io_pagetable *iopt,
+				   struct iommufd_dirty_provider *provider);
+void iommufd_dirty_collect(struct io_pagetable *iopt,
+			   struct iommufd_dirty_provider *provider);
+int iommufd_dirty_update(struct io_pagetable *iopt);
+
 int iommufd_dirty_reader_start(struct io_pagetable *iopt,
 			       struct iommufd_dirty_reader *reader,
-			       struct iommu_domain *domain);
+			       struct iommufd_hwpt_paging *hwpt,
+			       unsigned int shift);
 void iommufd_dirty_reader_stop(struct io_pagetable *iopt,
 			       struct iommufd_dirty_reader *reader);
 int iommufd_dirty_reader_read(struct io_pagetable *iopt,
 			      struct iommufd_dirty_reader *reader,
 			      const struct dirty_user_bitmap *user, bool clear);
 
-void iommufd_dirty_hwpt_release(struct iommufd_hwpt_paging *hwpt);
+void iommufd_dirty_record_slow(struct iommufd_dirty_tracker *tracker,
+			       struct iommufd_dirty_provider *provider,
+			       unsigned long iova, unsigned long last);
+void iommufd_dirty_record_range(struct iommufd_dirty_tracker *tracker,
+				struct iommufd_dirty_provider *provider,
+				unsigned long iova, unsigned long last);
+
+/**
+ * iommufd_dirty_record() - A range was written
+ * @tracker: the tracker
+ * @provider: who says so; it is being collected from
+ * @iova: first address
+ * @last: last address
+ *
+ * What a page table knows comes entry by entry and in order: bits are gathered
+ * to words before they go to the readers.
+ *
+ * Context: from the provider's collect() and unmap().
+ */
+static inline void iommufd_dirty_record(struct iommufd_dirty_tracker *tracker,
+					struct iommufd_dirty_provider *provider,
+					unsigned long iova, unsigned long last)
+{
+	unsigned long bit = (iova - provider->iova) >> provider->shift;
+
+	if (bit < BITS_PER_LONG &&
+	    bit == (last - provider->iova) >> provider->shift)
+		provider->bits |= BIT(bit);
+	else
+		iommufd_dirty_record_slow(tracker, provider, iova, last);
+}
+
+/* ---- Provider: the page table of an HWPT ---- */
+
+/**
+ * struct iommufd_dirty_hwpt - what an HWPT has to do with dirty tracking
+ * @asked: it was allocated with IOMMU_HWPT_ALLOC_DIRTY_TRACKING: devices that
+ *	   nobody tracks cannot be attached, and it can be read
+ * @reader: who reads it with SET and GET
+ * @iommu: provider: its page table
+ * @sink: makes the domain's dirty_ops record with @iommu
+ * @unmap_sink: makes the page table code mark what unmapping finds dirty
+ * @gather: what is to be flushed, while it is collected from
+ * @flushes: how often it may still be flushed before the end
+ * @all: provider: everything is dirty
+ */
+struct iommufd_dirty_hwpt {
+	bool asked;
+	struct iommufd_dirty_reader reader;
+	struct iommufd_dirty_provider iommu;
+	struct iova_bitmap *sink;
+	struct iommu_iotlb_gather *gather;
+	unsigned int flushes;
+	struct iommufd_dirty_provider all;
+};
+
+int iommufd_dirty_domain_init(struct iommufd_hwpt_paging *hwpt);
+void iommufd_dirty_domain_destroy(struct iommufd_hwpt_paging *hwpt);
+
+/* ---- Provider: everything ---- */
+
+void iommufd_dirty_all_init(struct iommufd_dirty_provider *provider,
+			    struct iommufd_hwpt_paging *hwpt);
 
 /* ---- Provider: accesses of emulated devices ---- */
 
+void iommufd_dirty_access_init(struct iommufd_dirty_tracker *tracker);
 void iommufd_dirty_access_wrote(struct io_pagetable *iopt, unsigned long iova,
 				unsigned long last);
 int iommufd_dirty_access_pin(struct io_pagetable *iopt,
@@ -189,8 +391,32 @@ void iommufd_dirty_access_pin_failed(struct io_pagetable *iopt,
 void iommufd_dirty_access_unpin(struct io_pagetable *iopt,
 				struct iommufd_access *access,
 				unsigned long iova, unsigned long last);
-void iommufd_dirty_access_collect(struct iommufd_dirty_tracker *tracker,
-				  struct iommufd_dirty_reader *reader,
-				  unsigned long iova, unsigned long last);
+
+/* ---- Coverage ---- */
+
+int iommufd_dirty_choose(struct iommufd_dirty_tracker *tracker);
+void iommufd_dirty_chosen(struct io_pagetable *iopt);
+bool iommufd_dirty_capable(struct iommufd_device *idev);
+int iommufd_dirty_hwpt_alloc_flags(struct iommufd_ioas *ioas,
+				   struct iommufd_device *idev, u32 *flags);
+int iommufd_dirty_attach(struct iommufd_hwpt_paging *hwpt,
+			 struct iommufd_device *idev, ioasid_t pasid);
+void iommufd_dirty_detach(struct iommufd_hwpt_paging *hwpt,
+			  struct iommufd_device *idev, ioasid_t pasid);
+
+int iommufd_dirty_get_coverage(struct iommufd_ucmd *ucmd);
+int iommufd_dirty_set_policy(struct iommufd_ucmd *ucmd);
+
+/* ---- The HWPT ---- */
+
+int iommufd_dirty_hwpt_init(struct iommufd_hwpt_paging *hwpt, bool asked);
+void iommufd_dirty_hwpt_release(struct iommufd_hwpt_paging *hwpt);
+
+/* ---- Statistics ---- */
+
+void iommufd_dirty_stats_add(struct io_pagetable *iopt);
+void iommufd_dirty_stats_remove(struct io_pagetable *iopt);
+void iommufd_dirty_stats_init(void);
+void iommufd_dirty_stats_exit(void);
 
 #endif

@@ -3,6 +3,7 @@
  * The HWPT as a reader: IOMMU_HWPT_SET_DIRTY_TRACKING and
  * IOMMU_HWPT_GET_DIRTY_BITMAP
  */
+#include <linux/bitops.h>
 #include <linux/iommu.h>
 #include <linux/log2.h>
 #include <linux/uaccess.h>
@@ -11,13 +12,18 @@
 #include "../iommufd_private.h"
 #include "dirty.h"
 
+/* No entry of the page table stands for less, no access is finer */
+static unsigned int reader_shift(const struct iommufd_hwpt_paging *hwpt)
+{
+	return min(__ffs(hwpt->common.domain->pgsize_bitmap), PAGE_SHIFT);
+}
+
 int iommufd_hwpt_set_dirty_tracking(struct iommufd_ucmd *ucmd)
 {
 	struct iommu_hwpt_set_dirty_tracking *cmd = ucmd->cmd;
 	struct iommufd_dirty_reader *reader;
 	struct iommufd_hwpt_paging *hwpt;
 	struct io_pagetable *iopt;
-	struct iommu_domain *domain;
 	bool enable;
 	int rc = 0;
 
@@ -29,20 +35,16 @@ int iommufd_hwpt_set_dirty_tracking(struct iommufd_ucmd *ucmd)
 		return PTR_ERR(hwpt);
 
 	enable = cmd->flags & IOMMU_HWPT_DIRTY_TRACKING_ENABLE;
-	domain = hwpt->common.domain;
 	iopt = &hwpt->ioas->iopt;
-	reader = &hwpt->dirty;
+	reader = &hwpt->dirty.reader;
 	scoped_guard(mutex, &reader->lock) {
-		if (!domain->dirty_ops) {
+		if (!hwpt->dirty.asked)
 			rc = -EOPNOTSUPP;
-		} else if (enable && !reader->active) {
-			rc = iommufd_dirty_reader_start(iopt, reader, domain);
-		} else if (!enable && reader->active) {
-			rc = domain->dirty_ops->set_dirty_tracking(domain,
-								   false);
-			if (!rc)
-				iommufd_dirty_reader_stop(iopt, reader);
-		}
+		else if (enable && !reader->active)
+			rc = iommufd_dirty_reader_start(iopt, reader, hwpt,
+							reader_shift(hwpt));
+		else if (!enable && reader->active)
+			iommufd_dirty_reader_stop(iopt, reader);
 	}
 	iommufd_put_object(ucmd->ictx, &hwpt->common.obj);
 	return rc;
@@ -69,16 +71,17 @@ static int get_bitmap(struct iommufd_hwpt_paging *hwpt,
 	user.shift = ilog2(cmd->page_size);
 	bytes = DIV_ROUND_UP_ULL(((user.last - user.iova) >> user.shift) + 1,
 				 BITS_PER_BYTE);
-	if (!hwpt->common.domain->dirty_ops)
+	if (!hwpt->dirty.asked)
 		return -EOPNOTSUPP;
 	if (!access_ok(u64_to_user_ptr(cmd->data), bytes))
 		return -EFAULT;
 
-	guard(mutex)(&hwpt->dirty.lock);
+	guard(mutex)(&hwpt->dirty.reader.lock);
 	/* Without tracking there is no truth to tell */
-	if (!hwpt->dirty.active)
+	if (!hwpt->dirty.reader.active)
 		return -EINVAL;
-	return iommufd_dirty_reader_read(iopt, &hwpt->dirty, &user, clear);
+	return iommufd_dirty_reader_read(iopt, &hwpt->dirty.reader, &user,
+					 clear);
 }
 
 int iommufd_hwpt_get_dirty_bitmap(struct iommufd_ucmd *ucmd)
@@ -100,12 +103,41 @@ int iommufd_hwpt_get_dirty_bitmap(struct iommufd_ucmd *ucmd)
 }
 
 /**
+ * iommufd_dirty_hwpt_init() - There is an HWPT
+ * @hwpt: the HWPT; it has its domain, which nothing is attached to yet
+ * @asked: it was allocated with IOMMU_HWPT_ALLOC_DIRTY_TRACKING
+ *
+ * Context: process.
+ *
+ * Return: 0 or -ENOMEM; then too it is to be undone by
+ * iommufd_dirty_hwpt_release().
+ */
+int iommufd_dirty_hwpt_init(struct iommufd_hwpt_paging *hwpt, bool asked)
+{
+	hwpt->dirty.asked = asked;
+	mutex_init(&hwpt->dirty.reader.lock);
+	iommufd_dirty_all_init(&hwpt->dirty.all, hwpt);
+	iommufd_dirty_provider_add(&hwpt->ioas->iopt, &hwpt->dirty.all);
+	return iommufd_dirty_domain_init(hwpt);
+}
+
+/**
  * iommufd_dirty_hwpt_release() - The HWPT goes
- * @hwpt: the HWPT, its domain still in the IOAS
+ * @hwpt: the HWPT, its domain still in the IOAS; nothing is attached.  It need
+ *	  not have come as far as iommufd_dirty_hwpt_init().
+ *
+ * Context: process.
  */
 void iommufd_dirty_hwpt_release(struct iommufd_hwpt_paging *hwpt)
 {
-	guard(mutex)(&hwpt->dirty.lock);
-	if (hwpt->dirty.active)
-		iommufd_dirty_reader_stop(&hwpt->ioas->iopt, &hwpt->dirty);
+	struct io_pagetable *iopt = &hwpt->ioas->iopt;
+
+	if (!hwpt->dirty.all.ops)
+		return;
+	scoped_guard(mutex, &hwpt->dirty.reader.lock)
+		if (hwpt->dirty.reader.active)
+			iommufd_dirty_reader_stop(iopt, &hwpt->dirty.reader);
+	iommufd_dirty_domain_destroy(hwpt);
+	iommufd_dirty_provider_remove(iopt, &hwpt->dirty.all);
+	hwpt->dirty.all.ops = NULL;
 }

@@ -2,104 +2,316 @@
 /*
  * The tracker of an IOAS: brings bits from providers to readers
  */
+#include <kunit/visibility.h>
 #include <linux/iommu.h>
-#include <linux/iova_bitmap.h>
+#include <linux/ktime.h>
 #include <linux/rculist.h>
+#include <trace/events/iommufd_dirty.h>
 
 #include "../io_pagetable.h"
 #include "dirty.h"
 
-/* ---- The domain as a provider ---- */
-
-static void reader_sink(void *data, unsigned long iova, size_t length)
+static u32 ioas_id(struct io_pagetable *iopt)
 {
-	struct iommufd_dirty_reader *reader = data;
-
-	dirty_cursor_set(&reader->cursor, iova, iova + length - 1);
+	return container_of(iopt, struct iommufd_ioas, iopt)->obj.id;
 }
 
-static bool has_area(void *data, unsigned long iova, unsigned long last)
+static u32 hwpt_id(const struct iommufd_hwpt_paging *hwpt)
 {
-	return iopt_area_iter_first(data, iova, last);
+	return hwpt ? hwpt->common.obj.id : 0;
 }
+
+static bool concerns(const struct iommufd_dirty_provider *provider,
+		     const struct iommufd_dirty_reader *reader)
+{
+	return !provider->hwpt || !reader->hwpt ||
+	       provider->hwpt == reader->hwpt;
+}
+
+#define for_each_reader_of(reader, tracker, provider)                 \
+	list_for_each_entry(reader, &(tracker)->readers, node)        \
+		if (concerns(provider, reader))
+
+static bool has_reader(struct iommufd_dirty_tracker *tracker,
+		       const struct iommufd_dirty_provider *provider)
+{
+	struct iommufd_dirty_reader *reader;
+
+	for_each_reader_of(reader, tracker, provider)
+		return true;
+	return false;
+}
+
+/* ---- From a provider to its readers ---- */
+
+/* What was gathered goes to the readers */
+static void flush_word(struct iommufd_dirty_tracker *tracker,
+		       struct iommufd_dirty_provider *provider)
+{
+	unsigned long bits = provider->bits;
+	struct iommufd_dirty_reader *reader;
+
+	if (!bits)
+		return;
+	provider->bits = 0;
+	atomic64_add(hweight_long(bits), &provider->pages);
+	for_each_reader_of(reader, tracker, provider)
+		dirty_cursor_or(&reader->cursor, provider->iova,
+				provider->shift, bits);
+}
+
+/**
+ * iommufd_dirty_record_range() - A range of any size and alignment was written
+ * @tracker: the tracker
+ * @provider: who says so; it is being collected from
+ * @iova: first address
+ * @last: last address
+ *
+ * Context: as iommufd_dirty_record().
+ */
+void iommufd_dirty_record_range(struct iommufd_dirty_tracker *tracker,
+				struct iommufd_dirty_provider *provider,
+				unsigned long iova, unsigned long last)
+{
+	struct iommufd_dirty_reader *reader;
+
+	lockdep_assert_held(&tracker->lock);
+	atomic64_add((last >> provider->shift) - (iova >> provider->shift) + 1,
+		     &provider->pages);
+	for_each_reader_of(reader, tracker, provider)
+		dirty_cursor_set(&reader->cursor, iova, last);
+}
+EXPORT_SYMBOL_IF_KUNIT(iommufd_dirty_record_range);
+
+/* The word before is complete, or this is not for a word */
+void iommufd_dirty_record_slow(struct iommufd_dirty_tracker *tracker,
+			       struct iommufd_dirty_provider *provider,
+			       unsigned long iova, unsigned long last)
+{
+	unsigned int shift = provider->shift;
+
+	flush_word(tracker, provider);
+	if (iova >> shift != last >> shift) {
+		iommufd_dirty_record_range(tracker, provider, iova, last);
+		return;
+	}
+	provider->iova = round_down(iova, (unsigned long)BITS_PER_LONG << shift);
+	provider->bits = BIT((iova - provider->iova) >> shift);
+}
+EXPORT_SYMBOL_IF_KUNIT(iommufd_dirty_record_slow);
 
 /*
  * Whatever went wrong, the pages may have been written: say so, once, and count
  * it.
  */
-static void report_all(struct iommufd_dirty_tracker *tracker,
-		       struct iommufd_dirty_reader *reader, unsigned long iova,
-		       unsigned long last)
-{
-	atomic64_inc(&tracker->lost);
-	dirty_bitmap_set(&reader->pending, iova, last);
-}
-
-/*
- * Take the bits of a mapped range.  An entry of the page table may be larger
- * than the range, then all of it enters the pending bits, where what lies
- * outside waits for whoever asks for it.
- */
-static void walk_domain(struct iommufd_dirty_tracker *tracker,
-			struct iommufd_dirty_reader *reader,
-			unsigned long iova, unsigned long last,
-			unsigned long flags, struct iommu_iotlb_gather *gather)
-{
-	struct iommu_dirty_bitmap dirty = {
-		.bitmap = reader->sink,
-		.gather = gather,
-	};
-	int rc;
-
-	lockdep_assert_held(&tracker->lock);
-	rc = reader->domain->dirty_ops->read_and_clear_dirty(reader->domain,
-							     iova,
-							     last - iova + 1,
-							     flags, &dirty);
-	dirty_cursor_finish(&reader->cursor);
-	if (rc || WARN_ON_ONCE(reader->cursor.missed)) {
-		reader->cursor.missed = false;
-		report_all(tracker, reader, iova, last);
-	}
-}
-
-/* Bits enter @reader's pending bits before they leave the page table */
-static void collect(struct io_pagetable *iopt,
-		    struct iommufd_dirty_reader *reader, unsigned long iova,
-		    unsigned long last, bool clear)
+static void report_all(struct io_pagetable *iopt,
+		       struct iommufd_dirty_provider *provider,
+		       unsigned long iova, unsigned long last, int rc)
 {
 	struct iommufd_dirty_tracker *tracker = &iopt->dirty;
-	struct iommu_iotlb_gather gather;
+	struct iommufd_dirty_reader *reader;
 	struct iopt_area *area;
 
-	iommu_iotlb_gather_init(&gather);
-	guard(mutex)(&tracker->lock);
-	guard(rwsem_read)(&iopt->iova_rwsem);
-
+	provider->lost++;
+	atomic64_inc(&tracker->lost);
+	trace_iommufd_dirty_lost(ioas_id(iopt), hwpt_id(provider->hwpt),
+				 provider->ops->name, iova, last, rc);
 	for (area = iopt_area_iter_first(iopt, iova, last); area;
-	     area = iopt_area_iter_next(area, iova, last)) {
-		/* Being mapped or unmapped, which looks after itself */
-		if (!area->pages)
-			continue;
-		walk_domain(tracker, reader, max(iova, iopt_area_iova(area)),
-			    min(last, iopt_area_last_iova(area)),
-			    clear ? 0 : IOMMU_DIRTY_NO_CLEAR, &gather);
-	}
-	if (clear)
-		iommu_iotlb_sync(reader->domain, &gather);
-	iommufd_dirty_access_collect(tracker, reader, iova, last);
+	     area = iopt_area_iter_next(area, iova, last))
+		for_each_reader_of(reader, tracker, provider)
+			dirty_bitmap_set(&reader->pending,
+					 max(iova, iopt_area_iova(area)),
+					 min(last, iopt_area_last_iova(area)));
 }
+
+static int finish_record(struct iommufd_dirty_tracker *tracker,
+			 struct iommufd_dirty_provider *provider)
+{
+	struct iommufd_dirty_reader *reader;
+	int rc = 0;
+
+	flush_word(tracker, provider);
+	for_each_reader_of(reader, tracker, provider) {
+		dirty_cursor_finish(&reader->cursor);
+		/* Nothing is mapped there, so something is wrong */
+		if (WARN_ON_ONCE(reader->cursor.missed))
+			rc = -EFAULT;
+		reader->cursor.missed = false;
+	}
+	return rc;
+}
+
+/* Bits enter the readers' pending bits before they leave where they came from */
+static void collect_from(struct io_pagetable *iopt,
+			 struct iommufd_dirty_provider *provider,
+			 unsigned long iova, unsigned long last, bool clear,
+			 bool unmap)
+{
+	u64 pages = atomic64_read(&provider->pages);
+	u64 start = ktime_get_ns(), ns;
+	int rc, missed;
+
+	lockdep_assert_held(&iopt->iova_rwsem);
+	lockdep_assert_held(&iopt->dirty.lock);
+
+	if (unmap && provider->ops->unmap)
+		rc = provider->ops->unmap(iopt, provider, iova, last);
+	else
+		rc = provider->ops->collect(iopt, provider, iova, last, clear);
+	missed = finish_record(&iopt->dirty, provider);
+	if (rc || missed)
+		report_all(iopt, provider, iova, last, rc ?: missed);
+
+	ns = ktime_get_ns() - start;
+	provider->ns += ns;
+	provider->reads++;
+	trace_iommufd_dirty_collect(ioas_id(iopt), hwpt_id(provider->hwpt),
+				    provider->ops->name, iova, last,
+				    atomic64_read(&provider->pages) - pages,
+				    ns);
+}
+
+static void collect_for(struct io_pagetable *iopt,
+			struct iommufd_dirty_reader *reader, unsigned long iova,
+			unsigned long last, bool clear)
+{
+	struct iommufd_dirty_provider *provider;
+
+	list_for_each_entry(provider, &iopt->dirty.providers, node)
+		if (provider->running && concerns(provider, reader))
+			collect_from(iopt, provider, iova, last, clear, false);
+}
+
+/**
+ * iommufd_dirty_collect() - Take all that a provider knows
+ * @iopt: the IOAS
+ * @provider: runs
+ *
+ * Context: process; iova_rwsem and the tracker's lock are held.
+ */
+void iommufd_dirty_collect(struct io_pagetable *iopt,
+			   struct iommufd_dirty_provider *provider)
+{
+	collect_from(iopt, provider, 0, ULONG_MAX, true, false);
+}
+
+/* ---- Providers ---- */
+
+static int start_provider(struct io_pagetable *iopt,
+			  struct iommufd_dirty_provider *provider)
+{
+	int rc = 0;
+
+	provider->bits = 0;
+	if (provider->ops->start)
+		rc = provider->ops->start(iopt, provider);
+	provider->running = !rc;
+	provider->failed = rc;
+	return rc;
+}
+
+static void stop_provider(struct io_pagetable *iopt,
+			  struct iommufd_dirty_provider *provider)
+{
+	if (has_reader(&iopt->dirty, provider))
+		iommufd_dirty_collect(iopt, provider);
+	if (provider->ops->stop)
+		provider->ops->stop(iopt, provider);
+	provider->running = false;
+}
+
+/**
+ * iommufd_dirty_update() - Have those providers run that are to
+ * @iopt: the IOAS
+ *
+ * To be called when readers, devices or policy have changed.  New providers
+ * start before old ones stop, and what these know is collected, so nothing is
+ * lost in between.
+ *
+ * Context: process; iova_rwsem and the tracker's lock are held.
+ *
+ * Return: 0, or an error when somebody reads an HWPT and there is a device on it
+ * that no provider stands for.  Then no provider has stopped, and after undoing
+ * the change and calling this again all is as it was.
+ */
+int iommufd_dirty_update(struct io_pagetable *iopt)
+{
+	struct iommufd_dirty_tracker *tracker = &iopt->dirty;
+	struct iommufd_dirty_provider *provider;
+	int rc, failed = 0;
+
+	lockdep_assert_held(&iopt->iova_rwsem);
+	lockdep_assert_held(&tracker->lock);
+
+	list_for_each_entry(provider, &tracker->providers, node)
+		provider->failed = false;
+again:
+	rc = iommufd_dirty_choose(tracker);
+	if (rc)
+		return failed ?: rc;
+	list_for_each_entry(provider, &tracker->providers, node) {
+		if (provider->running || !provider->wanted ||
+		    !has_reader(tracker, provider))
+			continue;
+		/* No device needs it, and it failed already */
+		if (provider->failed)
+			return failed;
+		failed = start_provider(iopt, provider);
+		if (failed)
+			goto again;
+	}
+
+	iommufd_dirty_chosen(iopt);
+	list_for_each_entry(provider, &tracker->providers, node)
+		if (provider->running &&
+		    (!provider->wanted || !has_reader(tracker, provider)))
+			stop_provider(iopt, provider);
+	return 0;
+}
+EXPORT_SYMBOL_IF_KUNIT(iommufd_dirty_update);
+
+/**
+ * iommufd_dirty_provider_add() - There is a provider
+ * @iopt: the IOAS
+ * @provider: the provider, filled in by the caller
+ *
+ * Context: process.
+ */
+void iommufd_dirty_provider_add(struct io_pagetable *iopt,
+				struct iommufd_dirty_provider *provider)
+{
+	guard(mutex)(&iopt->dirty.lock);
+	list_add_tail(&provider->node, &iopt->dirty.providers);
+}
+EXPORT_SYMBOL_IF_KUNIT(iommufd_dirty_provider_add);
+
+/**
+ * iommufd_dirty_provider_remove() - A provider goes
+ * @iopt: the IOAS
+ * @provider: stands for no device any more
+ *
+ * What it knows is collected.
+ *
+ * Context: process.
+ */
+void iommufd_dirty_provider_remove(struct io_pagetable *iopt,
+				   struct iommufd_dirty_provider *provider)
+{
+	guard(rwsem_read)(&iopt->iova_rwsem);
+	guard(mutex)(&iopt->dirty.lock);
+	if (provider->running)
+		stop_provider(iopt, provider);
+	list_del(&provider->node);
+}
+EXPORT_SYMBOL_IF_KUNIT(iommufd_dirty_provider_remove);
 
 /* ---- Readers ---- */
 
-static int start_locked(struct io_pagetable *iopt,
-			struct iommufd_dirty_reader *reader)
+static int populate(struct io_pagetable *iopt,
+		    struct iommufd_dirty_reader *reader)
 {
-	const struct iommu_dirty_ops *ops = reader->domain->dirty_ops;
-	struct iommu_iotlb_gather gather;
-	struct iommu_dirty_bitmap dirty;
 	struct iopt_area *area;
-	int rc = 0;
+	int rc;
 
 	/* Areas that are only being mapped too: their map call may be past us */
 	for (area = iopt_area_iter_first(iopt, 0, ULONG_MAX); area;
@@ -110,65 +322,67 @@ static int start_locked(struct io_pagetable *iopt,
 		if (rc)
 			return rc;
 	}
-
-	/* What was written before is not this reader's affair */
-	iommu_dirty_bitmap_init(&dirty, NULL, &gather);
-	for (area = iopt_area_iter_first(iopt, 0, ULONG_MAX); area && !rc;
-	     area = iopt_area_iter_next(area, 0, ULONG_MAX))
-		if (area->pages)
-			rc = ops->read_and_clear_dirty(reader->domain,
-						       iopt_area_iova(area),
-						       iopt_area_length(area),
-						       0, &dirty);
-	iommu_iotlb_sync(reader->domain, &gather);
-	if (rc)
-		return rc;
-
-	rc = ops->set_dirty_tracking(reader->domain, true);
-	if (rc)
-		return rc;
-	list_add_rcu(&reader->node, &iopt->dirty.readers);
 	return 0;
+}
+
+static int start_locked(struct io_pagetable *iopt,
+			struct iommufd_dirty_reader *reader)
+{
+	int rc;
+
+	rc = populate(iopt, reader);
+	if (rc)
+		return rc;
+	/* What was written before is for those who read already */
+	collect_for(iopt, reader, 0, ULONG_MAX, true);
+	list_add_rcu(&reader->node, &iopt->dirty.readers);
+	rc = iommufd_dirty_update(iopt);
+	if (rc) {
+		list_del_rcu(&reader->node);
+		iommufd_dirty_update(iopt);
+	}
+	return rc;
 }
 
 /**
  * iommufd_dirty_reader_start() - Begin to keep bits for a reader
  * @iopt: the IOAS
  * @reader: not active
- * @domain: one of the IOAS, with dirty_ops
+ * @hwpt: one of the IOAS, of which it reads; NULL: of all
+ * @shift: log2 of the bytes that its pending bits tell apart
  *
  * Context: process; the reader's lock is held.
  *
- * Return: 0, -ENOMEM, or what the domain's driver failed with.
+ * Return: 0, -ENOMEM, -EOPNOTSUPP when there is a device that no provider stands
+ * for, or what a provider failed with.
  */
 int iommufd_dirty_reader_start(struct io_pagetable *iopt,
 			       struct iommufd_dirty_reader *reader,
-			       struct iommu_domain *domain)
+			       struct iommufd_hwpt_paging *hwpt,
+			       unsigned int shift)
 {
 	int rc;
 
 	lockdep_assert_held(&reader->lock);
-	reader->domain = domain;
-	reader->sink = iova_bitmap_alloc_sink(reader_sink, reader);
-	if (IS_ERR_OR_NULL(reader->sink))
-		return reader->sink ? PTR_ERR(reader->sink) : -EOPNOTSUPP;
-	/* No entry of the page table stands for less, no access is finer */
-	dirty_bitmap_init(&reader->pending,
-			  min(__ffs(domain->pgsize_bitmap), PAGE_SHIFT));
+	reader->hwpt = hwpt;
+	dirty_bitmap_init(&reader->pending, shift);
 	reader->cursor = (struct dirty_cursor){ .bitmap = &reader->pending };
 	reader->must_prune = false;
+	iommufd_dirty_stats_add(iopt);
 
-	scoped_guard(mutex, &iopt->dirty.lock)
-		scoped_guard(rwsem_read, &iopt->iova_rwsem)
+	scoped_guard(rwsem_read, &iopt->iova_rwsem)
+		scoped_guard(mutex, &iopt->dirty.lock)
 			rc = start_locked(iopt, reader);
 	if (rc) {
+		synchronize_rcu();
 		dirty_bitmap_destroy(&reader->pending);
-		iova_bitmap_free(reader->sink);
 		return rc;
 	}
 	reader->active = true;
+	trace_iommufd_dirty_start(ioas_id(iopt), hwpt_id(hwpt));
 	return 0;
 }
+EXPORT_SYMBOL_IF_KUNIT(iommufd_dirty_reader_start);
 
 /**
  * iommufd_dirty_reader_stop() - Keep no more bits, forget those kept
@@ -182,21 +396,50 @@ void iommufd_dirty_reader_stop(struct io_pagetable *iopt,
 {
 	lockdep_assert_held(&reader->lock);
 	reader->active = false;
-	scoped_guard(mutex, &iopt->dirty.lock)
-		list_del_rcu(&reader->node);
+	scoped_guard(rwsem_read, &iopt->iova_rwsem) {
+		scoped_guard(mutex, &iopt->dirty.lock) {
+			list_del_rcu(&reader->node);
+			iommufd_dirty_update(iopt);
+		}
+	}
 	synchronize_rcu();
 	dirty_bitmap_destroy(&reader->pending);
-	iova_bitmap_free(reader->sink);
+	trace_iommufd_dirty_stop(ioas_id(iopt), hwpt_id(reader->hwpt));
+}
+EXPORT_SYMBOL_IF_KUNIT(iommufd_dirty_reader_stop);
+
+static bool has_area(void *data, unsigned long iova, unsigned long last)
+{
+	return iopt_area_iter_first(data, iova, last);
 }
 
-/* Under the reader's lock and the tracker's */
+/* Under the reader's lock, iova_rwsem and the tracker's */
 static void prune(struct io_pagetable *iopt,
 		  struct iommufd_dirty_reader *reader, unsigned long iova,
 		  unsigned long last)
 {
-	guard(rwsem_read)(&iopt->iova_rwsem);
 	if (dirty_bitmap_prune(&reader->pending, iova, last, has_area, iopt))
 		reader->must_prune = true;
+}
+
+static void collect(struct io_pagetable *iopt,
+		    struct iommufd_dirty_reader *reader, unsigned long iova,
+		    unsigned long last, bool clear)
+{
+	guard(rwsem_read)(&iopt->iova_rwsem);
+	guard(mutex)(&iopt->dirty.lock);
+	collect_for(iopt, reader, iova, last, clear);
+}
+
+static void prune_later(struct io_pagetable *iopt,
+			struct iommufd_dirty_reader *reader)
+{
+	if (!READ_ONCE(reader->must_prune))
+		return;
+	guard(rwsem_read)(&iopt->iova_rwsem);
+	guard(mutex)(&iopt->dirty.lock);
+	reader->must_prune = false;
+	prune(iopt, reader, 0, ULONG_MAX);
 }
 
 /**
@@ -214,45 +457,67 @@ int iommufd_dirty_reader_read(struct io_pagetable *iopt,
 			      struct iommufd_dirty_reader *reader,
 			      const struct dirty_user_bitmap *user, bool clear)
 {
+	bool traced = trace_iommufd_dirty_read_enabled();
+	u64 start = 0, collected = 0, count = 0;
 	int rc;
 
 	lockdep_assert_held(&reader->lock);
+	if (traced)
+		start = ktime_get_ns();
 	collect(iopt, reader, user->iova, user->last, clear);
-	rc = dirty_bitmap_read(&reader->pending, user, clear);
-
-	scoped_guard(mutex, &iopt->dirty.lock)
-		if (reader->must_prune) {
-			reader->must_prune = false;
-			prune(iopt, reader, 0, ULONG_MAX);
-		}
+	if (traced)
+		collected = ktime_get_ns();
+	rc = dirty_bitmap_read(&reader->pending, user, clear,
+			       traced ? &count : NULL);
+	if (traced)
+		trace_iommufd_dirty_read(ioas_id(iopt), hwpt_id(reader->hwpt),
+					 user->iova, user->last, clear, count,
+					 collected - start,
+					 ktime_get_ns() - start, rc);
+	prune_later(iopt, reader);
 	return rc;
 }
+EXPORT_SYMBOL_IF_KUNIT(iommufd_dirty_reader_read);
 
 /* ---- Mappings ---- */
 
 /**
  * iommufd_dirty_init() - Make the tracker of an IOAS
- * @tracker: to initialize
+ * @iopt: the IOAS
  */
-void iommufd_dirty_init(struct iommufd_dirty_tracker *tracker)
+void iommufd_dirty_init(struct io_pagetable *iopt)
 {
+	struct iommufd_dirty_tracker *tracker = &iopt->dirty;
+
 	mutex_init(&tracker->lock);
 	INIT_LIST_HEAD(&tracker->readers);
-	spin_lock_init(&tracker->pins_lock);
-	tracker->pins = RB_ROOT_CACHED;
+	INIT_LIST_HEAD(&tracker->providers);
+	INIT_LIST_HEAD(&tracker->attached);
+	INIT_LIST_HEAD(&tracker->stats_node);
+	tracker->allowed = 0;
 	atomic64_set(&tracker->lost, 0);
+	iommufd_dirty_access_init(tracker);
+	iommufd_dirty_provider_add(iopt, &tracker->access);
 }
+EXPORT_SYMBOL_IF_KUNIT(iommufd_dirty_init);
 
 /**
  * iommufd_dirty_destroy() - The IOAS goes
- * @tracker: its tracker; nobody reads and nothing is pinned
+ * @iopt: the IOAS; nobody reads, nothing is attached or pinned
  */
-void iommufd_dirty_destroy(struct iommufd_dirty_tracker *tracker)
+void iommufd_dirty_destroy(struct io_pagetable *iopt)
 {
+	struct iommufd_dirty_tracker *tracker = &iopt->dirty;
+
+	iommufd_dirty_stats_remove(iopt);
+	iommufd_dirty_provider_remove(iopt, &tracker->access);
 	WARN_ON(!list_empty(&tracker->readers));
+	WARN_ON(!list_empty(&tracker->providers));
+	WARN_ON(!list_empty(&tracker->attached));
 	WARN_ON(!RB_EMPTY_ROOT(&tracker->pins.rb_root));
 	mutex_destroy(&tracker->lock);
 }
+EXPORT_SYMBOL_IF_KUNIT(iommufd_dirty_destroy);
 
 /**
  * iommufd_dirty_map() - A range is about to be mapped
@@ -279,6 +544,7 @@ int iommufd_dirty_map(struct io_pagetable *iopt, unsigned long iova,
 	}
 	return 0;
 }
+EXPORT_SYMBOL_IF_KUNIT(iommufd_dirty_map);
 
 /**
  * iommufd_dirty_map_failed() - What was about to be mapped will not be
@@ -301,22 +567,25 @@ void iommufd_dirty_map_failed(struct io_pagetable *iopt)
  * @iova: first address
  * @last: last address
  *
- * Takes the bits that its translations still hold.  Nobody else walks them: the
- * area has lost its pages already.
+ * Takes what is known of it now.  The bits vanish with the mapping, there is
+ * nothing to clear or flush.  What the device manages to write from here on,
+ * until its translations are gone, the page table code reports.
  *
- * Context: process; domains_rwsem is held, iova_rwsem is not.
+ * Context: process; iova_rwsem is held for writing, so no read comes between
+ * this and the moment when the area is no longer read.
  */
 void iommufd_dirty_unmap(struct io_pagetable *iopt, unsigned long iova,
 			 unsigned long last)
 {
-	struct iommufd_dirty_reader *reader;
+	struct iommufd_dirty_provider *provider;
 
+	lockdep_assert_held_write(&iopt->iova_rwsem);
 	guard(mutex)(&iopt->dirty.lock);
-	/* The bits vanish with the entries, there is nothing to clear or flush */
-	list_for_each_entry(reader, &iopt->dirty.readers, node)
-		walk_domain(&iopt->dirty, reader, iova, last,
-			    IOMMU_DIRTY_NO_CLEAR, NULL);
+	list_for_each_entry(provider, &iopt->dirty.providers, node)
+		if (provider->running)
+			collect_from(iopt, provider, iova, last, false, true);
 }
+EXPORT_SYMBOL_IF_KUNIT(iommufd_dirty_unmap);
 
 /**
  * iommufd_dirty_unmapped() - A range was unmapped, its area is gone
@@ -331,6 +600,7 @@ void iommufd_dirty_unmapped(struct io_pagetable *iopt, unsigned long iova,
 {
 	struct iommufd_dirty_reader *reader;
 
+	guard(rwsem_read)(&iopt->iova_rwsem);
 	guard(mutex)(&iopt->dirty.lock);
 	list_for_each_entry(reader, &iopt->dirty.readers, node) {
 		/* A read may wait for its user's memory for long: it prunes itself */
@@ -342,3 +612,4 @@ void iommufd_dirty_unmapped(struct io_pagetable *iopt, unsigned long iova,
 		mutex_unlock(&reader->lock);
 	}
 }
+EXPORT_SYMBOL_IF_KUNIT(iommufd_dirty_unmapped);

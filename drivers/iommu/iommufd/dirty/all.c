@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * All as a provider: of a device that nobody tracks, every page that it can
+ * write is dirty at every read
+ */
+#include "../io_pagetable.h"
+#include "dirty.h"
+
+static int all_collect(struct io_pagetable *iopt,
+		       struct iommufd_dirty_provider *provider,
+		       unsigned long iova, unsigned long last, bool clear)
+{
+	struct iopt_area *area;
+
+	for (area = iopt_area_iter_first(iopt, iova, last); area;
+	     area = iopt_area_iter_next(area, iova, last))
+		if (area->pages && (area->iommu_prot & IOMMU_WRITE))
+			iommufd_dirty_record_range(&iopt->dirty, provider,
+				max(iova, iopt_area_iova(area)),
+				min(last, iopt_area_last_iova(area)));
+	return 0;
+}
+
+static const struct iommufd_dirty_provider_ops all_ops = {
+	.name = "all",
+	.type = IOMMU_DIRTY_PROVIDER_ALL,
+	.collect = all_collect,
+};
+
+/**
+ * iommufd_dirty_all_init() - Make a provider for devices that nobody tracks
+ * @provider: to fill in
+ * @hwpt: where the devices are attached
+ */
+void iommufd_dirty_all_init(struct iommufd_dirty_provider *provider,
+			    struct iommufd_hwpt_paging *hwpt)
+{
+	provider->ops = &all_ops;
+	provider->hwpt = hwpt;
+	provider->shift = PAGE_SHIFT;
+}

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The page table of an HWPT as a provider: the IOMMU sets dirty bits in it
+ */
+#include <linux/iommu.h>
+#include <linux/iova_bitmap.h>
+#include <linux/sizes.h>
+
+#include "../io_pagetable.h"
+#include "dirty.h"
+
+/*
+ * One flush of all between the first and the last page that was dirty would make
+ * devices walk again for everything in between, much of which may be clean.
+ * Where a gap is wide, what lies before it is flushed on its own; but flushes
+ * cost too, so not more often than a few times a read.
+ */
+#define FLUSH_GAP	SZ_256M
+#define MAX_FLUSHES	16
+
+static struct iommufd_dirty_hwpt *
+to_dirty_hwpt(struct iommufd_dirty_provider *provider)
+{
+	return container_of(provider, struct iommufd_dirty_hwpt, iommu);
+}
+
+static void flush_before(struct iommufd_dirty_hwpt *dirty, unsigned long iova)
+{
+	struct iommu_iotlb_gather *gather = dirty->gather;
+
+	if (iova <= gather->end || iova - gather->end < FLUSH_GAP ||
+	    gather->start > gather->end || !dirty->flushes)
+		return;
+	dirty->flushes--;
+	iommu_iotlb_sync(dirty->iommu.hwpt->common.domain, gather);
+}
+
+static void domain_sink(void *data, unsigned long iova, size_t length)
+{
+	struct iommufd_hwpt_paging *hwpt = data;
+	struct iommufd_dirty_hwpt *dirty = &hwpt->dirty;
+
+	if (iova - dirty->gather->end >= FLUSH_GAP)
+		flush_before(dirty, iova);
+	iommufd_dirty_record(&hwpt->ioas->iopt.dirty, &dirty->iommu, iova,
+			     iova + length - 1);
+}
+
+static int walk(struct io_pagetable *iopt,
+		struct iommufd_dirty_provider *provider, unsigned long iova,
+		unsigned long last, unsigned long flags,
+		struct iova_bitmap *sink)
+{
+	struct iommufd_dirty_hwpt *dirty = to_dirty_hwpt(provider);
+	struct iommu_domain *domain = provider->hwpt->common.domain;
+	struct iommu_iotlb_gather gather;
+	struct iommu_dirty_bitmap bitmap;
+	struct iopt_area *area;
+	int rc = 0;
+
+	iommu_dirty_bitmap_init(&bitmap, sink, &gather);
+	dirty->gather = &gather;
+	dirty->flushes = MAX_FLUSHES;
+	for (area = iopt_area_iter_first(iopt, iova, last); area && !rc;
+	     area = iopt_area_iter_next(area, iova, last)) {
+		unsigned long first = max(iova, iopt_area_iova(area));
+		unsigned long end = min(last, iopt_area_last_iova(area));
+
+		/* Being mapped or unmapped, which looks after itself */
+		if (!area->pages)
+			continue;
+		/*
+		 * An entry of the page table may be larger than the range, then
+		 * all of it is recorded; what lies outside waits for whoever asks
+		 * for it.
+		 */
+		rc = domain->dirty_ops->read_and_clear_dirty(domain, first,
+							     end - first + 1,
+							     flags, &bitmap);
+	}
+	if (!(flags & IOMMU_DIRTY_NO_CLEAR))
+		iommu_iotlb_sync(domain, &gather);
+	dirty->gather = NULL;
+	return rc;
+}
+
+static int domain_start(struct io_pagetable *iopt,
+			struct iommufd_dirty_provider *provider)
+{
+	struct iommu_domain *domain = provider->hwpt->common.domain;
+	int rc;
+
+	rc = walk(iopt, provider, 0, ULONG_MAX, 0, NULL);
+	if (rc)
+		return rc;
+	return domain->dirty_ops->set_dirty_tracking(domain, true);
+}
+
+/* If the driver fails to, bits are set that nobody looks at */
+static void domain_stop(struct io_pagetable *iopt,
+			struct iommufd_dirty_provider *provider)
+{
+	struct iommu_domain *domain = provider->hwpt->common.domain;
+
+	domain->dirty_ops->set_dirty_tracking(domain, false);
+}
+
+static int domain_collect(struct io_pagetable *iopt,
+			  struct iommufd_dirty_provider *provider,
+			  unsigned long iova, unsigned long last, bool clear)
+{
+	return walk(iopt, provider, iova, last,
+		    clear ? 0 : IOMMU_DIRTY_NO_CLEAR,
+		    to_dirty_hwpt(provider)->sink);
+}
+
+static const struct iommufd_dirty_provider_ops domain_ops = {
+	.name = "iommu",
+	.type = IOMMU_DIRTY_PROVIDER_IOMMU,
+	.start = domain_start,
+	.stop = domain_stop,
+	.collect = domain_collect,
+};
+
+/**
+ * iommufd_dirty_domain_init() - Make a provider of an HWPT's page table
+ * @hwpt: the HWPT; its domain may have no dirty_ops, then there is none
+ *
+ * Context: process.
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int iommufd_dirty_domain_init(struct iommufd_hwpt_paging *hwpt)
+{
+	struct iommufd_dirty_provider *provider = &hwpt->dirty.iommu;
+	struct io_pagetable *iopt = &hwpt->ioas->iopt;
+	struct iommu_domain *domain = hwpt->common.domain;
+
+	if (!domain->dirty_ops)
+		return 0;
+	hwpt->dirty.sink = iova_bitmap_alloc_sink(domain_sink, hwpt);
+	if (IS_ERR_OR_NULL(hwpt->dirty.sink)) {
+		hwpt->dirty.sink = NULL;
+		return -ENOMEM;
+	}
+
+	provider->ops = &domain_ops;
+	provider->hwpt = hwpt;
+	provider->exact = true;
+	provider->shift = __ffs(domain->pgsize_bitmap);
+	provider->granule_min = 1UL << provider->shift;
+	provider->granule_max = iopt->disable_large_pages ?
+					provider->granule_min :
+					1UL << __fls(domain->pgsize_bitmap);
+	iommufd_dirty_provider_add(iopt, provider);
+	return 0;
+}
+
+/**
+ * iommufd_dirty_domain_destroy() - The page table of an HWPT goes
+ * @hwpt: the HWPT, its domain still in the IOAS
+ *
+ * Context: process.
+ */
+void iommufd_dirty_domain_destroy(struct iommufd_hwpt_paging *hwpt)
+{
+	if (!hwpt->dirty.sink)
+		return;
+	iommufd_dirty_provider_remove(&hwpt->ioas->iopt, &hwpt->dirty.iommu);
+	iova_bitmap_free(hwpt->dirty.sink);
+	hwpt->dirty.sink = NULL;
+}

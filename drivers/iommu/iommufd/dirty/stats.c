@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What people and tools see: tracepoints, and a table in debugfs
+ */
+#include <linux/debugfs.h>
+#include <linux/sched.h>
+#include <linux/seq_file.h>
+
+#include "../io_pagetable.h"
+#include "dirty.h"
+
+#define CREATE_TRACE_POINTS
+#include <trace/events/iommufd_dirty.h>
+
+static DEFINE_MUTEX(stats_lock);
+static LIST_HEAD(stats_list);
+static struct dentry *stats_dir;
+
+static struct io_pagetable *to_iopt(struct iommufd_dirty_tracker *tracker)
+{
+	return container_of(tracker, struct io_pagetable, dirty);
+}
+
+/**
+ * iommufd_dirty_stats_add() - An IOAS is read, so there is something to see
+ * @iopt: the IOAS; may be known already
+ *
+ * Context: process.
+ */
+void iommufd_dirty_stats_add(struct io_pagetable *iopt)
+{
+	guard(mutex)(&stats_lock);
+	if (!list_empty(&iopt->dirty.stats_node))
+		return;
+	iopt->dirty.pid = task_tgid_nr(current);
+	list_add_tail(&iopt->dirty.stats_node, &stats_list);
+}
+
+/**
+ * iommufd_dirty_stats_remove() - An IOAS goes
+ * @iopt: the IOAS; need not be known
+ *
+ * Context: process.
+ */
+void iommufd_dirty_stats_remove(struct io_pagetable *iopt)
+{
+	guard(mutex)(&stats_lock);
+	list_del_init(&iopt->dirty.stats_node);
+}
+
+static void show_tracker(struct seq_file *m,
+			 struct iommufd_dirty_tracker *tracker)
+{
+	struct io_pagetable *iopt = to_iopt(tracker);
+	struct iommufd_ioas *ioas = container_of(iopt, struct iommufd_ioas,
+						 iopt);
+	struct iommufd_dirty_provider *p;
+
+	guard(mutex)(&tracker->lock);
+	list_for_each_entry(p, &tracker->providers, node)
+		seq_printf(m, "%d %u %u %s %s %llu %llu %llu %llu\n",
+			   tracker->pid, ioas->obj.id,
+			   p->hwpt ? p->hwpt->common.obj.id : 0, p->ops->name,
+			   p->running ? "on" : p->failed ? "failed" : "off",
+			   p->reads, (u64)atomic64_read(&p->pages), p->ns,
+			   p->lost);
+}
+
+static int providers_show(struct seq_file *m, void *unused)
+{
+	struct iommufd_dirty_tracker *tracker;
+
+	seq_puts(m, "pid ioas hwpt provider state reads pages ns lost\n");
+	guard(mutex)(&stats_lock);
+	list_for_each_entry(tracker, &stats_list, stats_node)
+		show_tracker(m, tracker);
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(providers);
+
+/**
+ * iommufd_dirty_stats_init() - Make the table in debugfs
+ */
+void iommufd_dirty_stats_init(void)
+{
+	stats_dir = debugfs_create_dir("iommufd_dirty", NULL);
+	debugfs_create_file("providers", 0400, stats_dir, NULL,
+			    &providers_fops);
+}
+
+/**
+ * iommufd_dirty_stats_exit() - Remove it
+ */
+void iommufd_dirty_stats_exit(void)
+{
+	debugfs_remove(stats_dir);
+}

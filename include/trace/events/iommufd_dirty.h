@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#undef TRACE_SYSTEM
+#define TRACE_SYSTEM iommufd_dirty
+
+#if !defined(_TRACE_IOMMUFD_DIRTY_H) || defined(TRACE_HEADER_MULTI_READ)
+#define _TRACE_IOMMUFD_DIRTY_H
+
+#include <linux/tracepoint.h>
+
+/* @ioas and @hwpt are object IDs, for one process; hwpt 0 is all of the IOAS */
+
+DECLARE_EVENT_CLASS(iommufd_dirty_reader,
+	TP_PROTO(u32 ioas, u32 hwpt),
+	TP_ARGS(ioas, hwpt),
+	TP_STRUCT__entry(
+		__field(u32, ioas)
+		__field(u32, hwpt)
+	),
+	TP_fast_assign(
+		__entry->ioas = ioas;
+		__entry->hwpt = hwpt;
+	),
+	TP_printk("ioas=%u hwpt=%u", __entry->ioas, __entry->hwpt)
+);
+
+DEFINE_EVENT(iommufd_dirty_reader, iommufd_dirty_start,
+	TP_PROTO(u32 ioas, u32 hwpt), TP_ARGS(ioas, hwpt));
+
+DEFINE_EVENT(iommufd_dirty_reader, iommufd_dirty_stop,
+	TP_PROTO(u32 ioas, u32 hwpt), TP_ARGS(ioas, hwpt));
+
+/* One read: @dirty in pages of the user's size, times in nanoseconds */
+TRACE_EVENT(iommufd_dirty_read,
+	TP_PROTO(u32 ioas, u32 hwpt, unsigned long iova, unsigned long last,
+		 bool clear, u64 dirty, u64 collect_ns, u64 ns, int rc),
+	TP_ARGS(ioas, hwpt, iova, last, clear, dirty, collect_ns, ns, rc),
+	TP_STRUCT__entry(
+		__field(u32, ioas)
+		__field(u32, hwpt)
+		__field(unsigned long, iova)
+		__field(unsigned long, last)
+		__field(bool, clear)
+		__field(u64, dirty)
+		__field(u64, collect_ns)
+		__field(u64, ns)
+		__field(int, rc)
+	),
+	TP_fast_assign(
+		__entry->ioas = ioas;
+		__entry->hwpt = hwpt;
+		__entry->iova = iova;
+		__entry->last = last;
+		__entry->clear = clear;
+		__entry->dirty = dirty;
+		__entry->collect_ns = collect_ns;
+		__entry->ns = ns;
+		__entry->rc = rc;
+	),
+	TP_printk("ioas=%u hwpt=%u iova=0x%lx last=0x%lx clear=%d dirty=%llu collect_ns=%llu ns=%llu rc=%d",
+		  __entry->ioas, __entry->hwpt, __entry->iova, __entry->last,
+		  __entry->clear, __entry->dirty, __entry->collect_ns,
+		  __entry->ns, __entry->rc)
+);
+
+/* What took it from one provider: @pages in the units that this one knows */
+TRACE_EVENT(iommufd_dirty_collect,
+	TP_PROTO(u32 ioas, u32 hwpt, const char *provider, unsigned long iova,
+		 unsigned long last, u64 pages, u64 ns),
+	TP_ARGS(ioas, hwpt, provider, iova, last, pages, ns),
+	TP_STRUCT__entry(
+		__field(u32, ioas)
+		__field(u32, hwpt)
+		__string(provider, provider)
+		__field(unsigned long, iova)
+		__field(unsigned long, last)
+		__field(u64, pages)
+		__field(u64, ns)
+	),
+	TP_fast_assign(
+		__entry->ioas = ioas;
+		__entry->hwpt = hwpt;
+		__assign_str(provider);
+		__entry->iova = iova;
+		__entry->last = last;
+		__entry->pages = pages;
+		__entry->ns = ns;
+	),
+	TP_printk("ioas=%u hwpt=%u provider=%s iova=0x%lx last=0x%lx pages=%llu ns=%llu",
+		  __entry->ioas, __entry->hwpt, __get_str(provider),
+		  __entry->iova, __entry->last, __entry->pages, __entry->ns)
+);
+
+/* Marked by the kernel, on behalf of an emulated device */
+TRACE_EVENT(iommufd_dirty_mark,
+	TP_PROTO(u32 ioas, unsigned long iova, unsigned long last),
+	TP_ARGS(ioas, iova, last),
+	TP_STRUCT__entry(
+		__field(u32, ioas)
+		__field(unsigned long, iova)
+		__field(unsigned long, last)
+	),
+	TP_fast_assign(
+		__entry->ioas = ioas;
+		__entry->iova = iova;
+		__entry->last = last;
+	),
+	TP_printk("ioas=%u iova=0x%lx last=0x%lx", __entry->ioas,
+		  __entry->iova, __entry->last)
+);
+
+/* A provider failed: all of the range was reported dirty instead */
+TRACE_EVENT(iommufd_dirty_lost,
+	TP_PROTO(u32 ioas, u32 hwpt, const char *provider, unsigned long iova,
+		 unsigned long last, int rc),
+	TP_ARGS(ioas, hwpt, provider, iova, last, rc),
+	TP_STRUCT__entry(
+		__field(u32, ioas)
+		__field(u32, hwpt)
+		__string(provider, provider)
+		__field(unsigned long, iova)
+		__field(unsigned long, last)
+		__field(int, rc)
+	),
+	TP_fast_assign(
+		__entry->ioas = ioas;
+		__entry->hwpt = hwpt;
+		__assign_str(provider);
+		__entry->iova = iova;
+		__entry->last = last;
+		__entry->rc = rc;
+	),
+	TP_printk("ioas=%u hwpt=%u provider=%s iova=0x%lx last=0x%lx rc=%d",
+		  __entry->ioas, __entry->hwpt, __get_str(provider),
+		  __entry->iova, __entry->last, __entry->rc)
+);
+
+/* Another provider stands for a device now; 0 is none */
+TRACE_EVENT(iommufd_dirty_provider,
+	TP_PROTO(u32 ioas, u32 hwpt, u32 device, u32 pasid, u32 from, u32 to),
+	TP_ARGS(ioas, hwpt, device, pasid, from, to),
+	TP_STRUCT__entry(
+		__field(u32, ioas)
+		__field(u32, hwpt)
+		__field(u32, device)
+		__field(u32, pasid)
+		__field(u32, from)
+		__field(u32, to)
+	),
+	TP_fast_assign(
+		__entry->ioas = ioas;
+		__entry->hwpt = hwpt;
+		__entry->device = device;
+		__entry->pasid = pasid;
+		__entry->from = from;
+		__entry->to = to;
+	),
+	TP_printk("ioas=%u hwpt=%u device=%u pasid=%u from=%u to=%u",
+		  __entry->ioas, __entry->hwpt, __entry->device,
+		  __entry->pasid, __entry->from, __entry->to)
+);
+
+#endif
+
+#include <trace/define_trace.h>

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note */
+/*
+ * Which pages did devices write?  Who can tell, and who is to be asked
+ *
+ * Part of the iommufd API: user space includes <linux/iommufd.h>.
+ */
+#ifndef _UAPI_IOMMUFD_DIRTY_H
+#define _UAPI_IOMMUFD_DIRTY_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+/*
+ * The ioctls are of IOMMUFD_TYPE.  Their numbers stand apart from those of
+ * iommufd itself, see the enum in <linux/iommufd.h>.
+ */
+enum {
+	IOMMUFD_CMD_DIRTY_GET_COVERAGE = 0xb0,
+	IOMMUFD_CMD_DIRTY_SET_POLICY = 0xb1,
+};
+
+/**
+ * enum iommu_dirty_provider - Who knows what a device wrote
+ * @IOMMU_DIRTY_PROVIDER_NONE: Nobody
+ * @IOMMU_DIRTY_PROVIDER_IOMMU: The IOMMU, by the dirty bits of an HWPT's page
+ *                              table. Exact to its entries.
+ * @IOMMU_DIRTY_PROVIDER_DEVICE: The device, by a tracker of its own. Exact to
+ *                               what it tells apart.
+ * @IOMMU_DIRTY_PROVIDER_ACCESS: The kernel itself, when a device that it
+ *                               emulates writes to memory. Exact to the page.
+ * @IOMMU_DIRTY_PROVIDER_ALL: Nobody, so all that the device could have written
+ *                            is dirty at every read
+ * @IOMMU_DIRTY_PROVIDERS: How many there are
+ */
+enum iommu_dirty_provider {
+	IOMMU_DIRTY_PROVIDER_NONE = 0,
+	IOMMU_DIRTY_PROVIDER_IOMMU = 1,
+	IOMMU_DIRTY_PROVIDER_DEVICE = 2,
+	IOMMU_DIRTY_PROVIDER_ACCESS = 3,
+	IOMMU_DIRTY_PROVIDER_ALL = 4,
+	IOMMU_DIRTY_PROVIDERS,
+};
+
+/**
+ * enum iommu_dirty_coverage - How well is known what was written
+ * @IOMMU_DIRTY_COVERAGE_NONE: Some device writes what nobody can tell
+ * @IOMMU_DIRTY_COVERAGE_ALL: Nothing is missed, but all that some device could
+ *                            have written is dirty at every read
+ * @IOMMU_DIRTY_COVERAGE_EXACT: What is dirty was written, up to the granule
+ */
+enum iommu_dirty_coverage {
+	IOMMU_DIRTY_COVERAGE_NONE = 0,
+	IOMMU_DIRTY_COVERAGE_ALL = 1,
+	IOMMU_DIRTY_COVERAGE_EXACT = 2,
+};
+
+/**
+ * enum iommu_dirty_reason - What is with a provider, and why
+ * @IOMMU_DIRTY_REASON_USED: It stands for the device
+ * @IOMMU_DIRTY_REASON_READY: It could, another one is better
+ * @IOMMU_DIRTY_REASON_NO_SUPPORT: The hardware or its driver cannot do it
+ * @IOMMU_DIRTY_REASON_NO_HWPT: Not with this attachment: the HWPT was not
+ *                              allocated with IOMMU_HWPT_ALLOC_DIRTY_TRACKING
+ * @IOMMU_DIRTY_REASON_POLICY: It could, but policy does not allow it
+ * @IOMMU_DIRTY_REASON_FAILED: It was tried, and failed
+ * @IOMMU_DIRTY_REASON_DETACHED: It could, but the device is attached to nothing
+ */
+enum iommu_dirty_reason {
+	IOMMU_DIRTY_REASON_USED = 0,
+	IOMMU_DIRTY_REASON_READY = 1,
+	IOMMU_DIRTY_REASON_NO_SUPPORT = 2,
+	IOMMU_DIRTY_REASON_NO_HWPT = 3,
+	IOMMU_DIRTY_REASON_POLICY = 4,
+	IOMMU_DIRTY_REASON_FAILED = 5,
+	IOMMU_DIRTY_REASON_DETACHED = 6,
+};
+
+/**
+ * struct iommu_dirty_device_coverage - Who tells what one device writes
+ * @id: ID of the device, or of the access of an emulated device
+ * @hwpt_id: ID of the HWPT that it is attached to, or of the parent of that
+ *           one; 0: none, as for accesses
+ * @pasid: PASID that it is attached with; 0: without
+ * @coverage: Of enum iommu_dirty_coverage
+ * @provider: Of enum iommu_dirty_provider: who stands for it
+ * @allowed: Providers that policy allows for it, a bit (1 << provider) each
+ * @reasons: Of enum iommu_dirty_reason, for each of enum iommu_dirty_provider.
+ *           That of IOMMU_DIRTY_PROVIDER_NONE is 0.
+ * @granule_min: Bytes that the provider tells apart at best
+ * @granule_max: Bytes that it tells apart at worst, a page table entry of the
+ *               largest size; 0: nothing, all of a mapping is dirty
+ *
+ * A later kernel may append to it.
+ */
+struct iommu_dirty_device_coverage {
+	__u32 id;
+	__u32 hwpt_id;
+	__u32 pasid;
+	__u32 coverage;
+	__u32 provider;
+	__u32 allowed;
+	__u8 reasons[8];
+	__aligned_u64 granule_min;
+	__aligned_u64 granule_max;
+};
+
+/**
+ * struct iommu_dirty_get_coverage - ioctl(IOMMU_DIRTY_GET_COVERAGE)
+ * @size: sizeof(struct iommu_dirty_get_coverage)
+ * @flags: Must be 0
+ * @id: ID of an IOAS, for all devices and accesses that are attached to it, or
+ *      of a device, wherever it is attached
+ * @num_devices: Input: how many entries there is room for at @devices.
+ *               Output: how many there are. A device has one for each
+ *               attachment.
+ * @entry_size: Input: bytes from one entry to the next, what user space knows
+ *              as sizeof(struct iommu_dirty_device_coverage). Output: what the
+ *              kernel knows. The kernel fills in what both know, and zeroes what
+ *              it does not.
+ * @out_coverage: Of enum iommu_dirty_coverage, the worst of all devices
+ * @devices: User pointer to an array of struct iommu_dirty_device_coverage
+ * @out_granule_max: The worst of all devices, as in the entries
+ * @out_allowed: Policy in force for @id, a bit (1 << provider) each
+ * @out_readers: How many ask what was written, at present; of an IOAS only
+ * @out_lost: How often exactness was lost, so that a range was reported dirty
+ *            instead; of an IOAS only
+ *
+ * Tells whether the pages that devices write can be known, how exactly, and if
+ * not, why. It is what is now: attaching, detaching and policy change it.
+ *
+ * Fails with EMSGSIZE when there are more entries than room; those that fit are
+ * written, and all outputs are valid.
+ */
+struct iommu_dirty_get_coverage {
+	__u32 size;
+	__u32 flags;
+	__u32 id;
+	__u32 num_devices;
+	__u32 entry_size;
+	__u32 out_coverage;
+	__aligned_u64 devices;
+	__aligned_u64 out_granule_max;
+	__u32 out_allowed;
+	__u32 out_readers;
+	__aligned_u64 out_lost;
+};
+#define IOMMU_DIRTY_GET_COVERAGE \
+	_IO(IOMMUFD_TYPE, IOMMUFD_CMD_DIRTY_GET_COVERAGE)
+
+/**
+ * enum iommu_dirty_policy_flags - Flags for IOMMU_DIRTY_SET_POLICY
+ * @IOMMU_DIRTY_POLICY_INHERIT: Forget what was set for the object: a device
+ *                              follows its IOAS, an IOAS the host
+ */
+enum iommu_dirty_policy_flags {
+	IOMMU_DIRTY_POLICY_INHERIT = 1 << 0,
+};
+
+/**
+ * struct iommu_dirty_set_policy - ioctl(IOMMU_DIRTY_SET_POLICY)
+ * @size: sizeof(struct iommu_dirty_set_policy)
+ * @flags: Combination of enum iommu_dirty_policy_flags
+ * @id: ID of an IOAS or of a device
+ * @providers: Those that may stand for a device, a bit (1 << provider) each, at
+ *             least one of IOMMU_DIRTY_PROVIDER_IOMMU, _DEVICE and _ALL. 0 with
+ *             IOMMU_DIRTY_POLICY_INHERIT. Of those that can, the kernel takes
+ *             an exact one before one that is not, then the one with the smaller
+ *             granule.
+ *
+ * Policy of a device comes before that of its IOAS, and that before the host's,
+ * the parameter dirty_providers of the module iommufd. Accesses need none, they
+ * are always known.
+ *
+ * Takes effect at once, also while dirty pages are being tracked; no write is
+ * lost when one provider takes over from another.
+ *
+ * Fails with EBUSY when pages are being tracked and a device would be left that
+ * nobody stands for. Then nothing changes.
+ */
+struct iommu_dirty_set_policy {
+	__u32 size;
+	__u32 flags;
+	__u32 id;
+	__u32 providers;
+};
+#define IOMMU_DIRTY_SET_POLICY _IO(IOMMUFD_TYPE, IOMMUFD_CMD_DIRTY_SET_POLICY)
+
+#endif
