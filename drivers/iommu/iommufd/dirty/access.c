@@ -145,6 +145,7 @@ int iommufd_dirty_access_pin(struct io_pagetable *iopt,
 	kfree(new);
 	return 0;
 }
+EXPORT_SYMBOL_IF_KUNIT(iommufd_dirty_access_pin);
 
 static void put_pin(struct iommufd_dirty_tracker *tracker,
 		    struct dirty_pin *pin)
@@ -183,6 +184,7 @@ void iommufd_dirty_access_unpin(struct io_pagetable *iopt,
 		iommufd_dirty_access_wrote(iopt, iova, last);
 	put_pin(tracker, pin);
 }
+EXPORT_SYMBOL_IF_KUNIT(iommufd_dirty_access_unpin);
 
 /**
  * iommufd_dirty_access_pin_failed() - A pin came to nothing

@@ -3,6 +3,8 @@
  * All as a provider: of a device that nobody tracks, every page that it can
  * write is dirty at every read
  */
+#include <kunit/visibility.h>
+
 #include "../io_pagetable.h"
 #include "dirty.h"
 
@@ -39,3 +41,4 @@ void iommufd_dirty_all_init(struct iommufd_dirty_provider *provider,
 	provider->hwpt = hwpt;
 	provider->shift = PAGE_SHIFT;
 }
+EXPORT_SYMBOL_IF_KUNIT(iommufd_dirty_all_init);

@@ -468,3 +468,4 @@ kunit_test_suite(bitmap_suite);
 MODULE_DESCRIPTION("KUnit tests of dirty tracking");
 MODULE_LICENSE("GPL");
 MODULE_IMPORT_NS("EXPORTED_FOR_KUNIT_TESTING");
+MODULE_IMPORT_NS("IOMMUFD");

@@ -307,6 +307,7 @@ int iommufd_dirty_attach(struct iommufd_hwpt_paging *hwpt,
 	hlist_add_head(&at->idev_node, &idev->dirty_attached);
 	return 0;
 }
+EXPORT_SYMBOL_IF_KUNIT(iommufd_dirty_attach);
 
 /**
  * iommufd_dirty_detach() - A device can no longer write to an IOAS
@@ -341,6 +342,7 @@ void iommufd_dirty_detach(struct iommufd_hwpt_paging *hwpt,
 	}
 	kfree(at);
 }
+EXPORT_SYMBOL_IF_KUNIT(iommufd_dirty_detach);
 
 /* ---- Coverage, for user space ---- */
 
