@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Mappings that change while pages are being tracked: copies, files, other
+ * processes, remapping, and everything going away at once
+ */
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "kselftest_harness.h"
+#include "dsim_user.h"
+
+#define NAME	"selftest-map"
+#define DIRTY	IOMMU_HWPT_ALLOC_DIRTY_TRACKING
+#define PAGES	64
+#define ALIAS	NOWHERE_IOVA
+
+static const struct dsim_config config = { .format = "vtdss",
+					   .page_sizes = SZ_4K };
+
+static bool on_base(void)
+{
+	const char *kernel = getenv("TESTBED_KERNEL");
+
+	return kernel && !strcmp(kernel, "base");
+}
+
+FIXTURE(mappings)
+{
+	struct dsim dev;
+	struct vm vm;
+	int memfd;
+	uint8_t *mem;
+};
+
+/* PAGES pages of a file at DATA_IOVA, the ring below */
+FIXTURE_SETUP(mappings)
+{
+	struct dsim *d = &self->dev;
+	struct vm *vm = &self->vm;
+
+	d->fd = -1;
+	if (!dsim_available())
+		SKIP(return, "iommufd_dirty_sim is not loaded");
+	ASSERT_EQ(0, vm_create(vm));
+	ASSERT_EQ(0, dsim_create(d, NAME, &config));
+	ASSERT_EQ(0, dsim_open(d));
+	ASSERT_EQ(0, dsim_bind(d, vm->iommufd));
+	ASSERT_EQ(0, vm_alloc_hwpt(vm, d, DIRTY, &vm->hwpt));
+	ASSERT_EQ(0, dsim_attach(d, vm->hwpt));
+	self->memfd = memfd_create("dirty", MFD_CLOEXEC);
+	ASSERT_LE(0, self->memfd);
+	ASSERT_EQ(0, ftruncate(self->memfd, LOW_BYTES + PAGES * SZ_4K));
+	self->mem = mmap(NULL, LOW_BYTES + PAGES * SZ_4K,
+			 PROT_READ | PROT_WRITE, MAP_SHARED, self->memfd, 0);
+	ASSERT_NE(MAP_FAILED, self->mem);
+}
+
+FIXTURE_TEARDOWN(mappings)
+{
+	dsim_close(&self->dev);
+	vm_destroy(&self->vm);
+	munmap(self->mem, LOW_BYTES + PAGES * SZ_4K);
+	close(self->memfd);
+	EXPECT_EQ(0, dsim_remove(NAME));
+}
+
+static int map_file(struct vm *vm, int fd, uint64_t iova, uint64_t start,
+		    uint64_t length)
+{
+	struct iommu_ioas_map_file map = {
+		.size = sizeof(map),
+		.flags = MAP_RW | IOMMU_IOAS_MAP_FIXED_IOVA,
+		.ioas_id = vm->ioas,
+		.fd = fd,
+		.start = start,
+		.length = length,
+		.iova = iova,
+	};
+
+	return ioctl(vm->iommufd, IOMMU_IOAS_MAP_FILE, &map) ? -errno : 0;
+}
+
+static int copy(struct vm *vm, uint32_t to, uint64_t dst, uint64_t src,
+		uint64_t length)
+{
+	struct iommu_ioas_copy cmd = {
+		.size = sizeof(cmd),
+		.flags = MAP_RW | IOMMU_IOAS_MAP_FIXED_IOVA,
+		.dst_ioas_id = to,
+		.src_ioas_id = vm->ioas,
+		.length = length,
+		.dst_iova = dst,
+		.src_iova = src,
+	};
+
+	return ioctl(vm->iommufd, IOMMU_IOAS_COPY, &cmd) ? -errno : 0;
+}
+
+/* Ring and data, as files, and the device at work on them */
+static int begin(struct vm *vm, struct dsim *d, int memfd, void *mem)
+{
+	return map_file(vm, memfd, RING_IOVA, 0, LOW_BYTES) ?:
+	       map_file(vm, memfd, DATA_IOVA, LOW_BYTES, PAGES * SZ_4K) ?:
+	       vm_track(vm, vm->hwpt, true) ?:
+	       dsim_map_doorbell(d) ?:
+	       dsim_start(d, mem);
+}
+
+#define BEGIN()	ASSERT_EQ(0, begin(&self->vm, &self->dev, self->memfd, self->mem))
+
+static int dma(struct dsim *d, uint64_t iova)
+{
+	struct dsim_desc desc = {
+		.op = DSIM_OP_FILL,
+		.dst = iova + 8,
+		.len = 16,
+		.value = iova,
+	};
+
+	return dsim_run(d, &desc) != DSIM_DESC_DONE;
+}
+
+/* Which of the PAGES pages from @iova on are dirty */
+static uint64_t dirty(struct vm *vm, uint32_t hwpt, uint64_t iova)
+{
+	uint64_t bits = 0;
+	int rc = vm_get_dirty(vm, hwpt, iova, PAGES * SZ_4K, 0, &bits);
+
+	return rc ? rc : bits;
+}
+
+#define DATA_DIRTY()	dirty(&self->vm, self->vm.hwpt, DATA_IOVA)
+#define ALIAS_DIRTY()	dirty(&self->vm, self->vm.hwpt, ALIAS)
+
+TEST_F(mappings, copied)
+{
+	struct vm *vm = &self->vm;
+	struct dsim *d = &self->dev;
+
+	BEGIN();
+	ASSERT_EQ(0, dma(d, DATA_IOVA + 3 * SZ_4K));
+	ASSERT_EQ(0, copy(vm, vm->ioas, ALIAS, DATA_IOVA, PAGES * SZ_4K));
+	/* the same memory, written through two addresses: each is its own */
+	EXPECT_EQ(0, ALIAS_DIRTY());
+	ASSERT_EQ(0, dma(d, ALIAS + 5 * SZ_4K));
+	EXPECT_EQ(1 << 3, DATA_DIRTY());
+	EXPECT_EQ(1 << 5, ALIAS_DIRTY());
+	ASSERT_EQ(0, dma(d, DATA_IOVA + 7 * SZ_4K));
+	ASSERT_EQ(0, dma(d, ALIAS + 9 * SZ_4K));
+	if (on_base())
+		SKIP(return, "the base kernel forgets what is unmapped");
+	ASSERT_EQ(0, vm_unmap(vm, ALIAS, PAGES * SZ_4K));
+	EXPECT_EQ(1 << 7, DATA_DIRTY());
+	EXPECT_EQ(1 << 9, ALIAS_DIRTY());
+	EXPECT_EQ(0, ALIAS_DIRTY());
+	/* a part of it, from the middle on */
+	ASSERT_EQ(0, copy(vm, vm->ioas, ALIAS, DATA_IOVA + 10 * SZ_4K,
+			  4 * SZ_4K));
+	ASSERT_EQ(0, dma(d, ALIAS + 2 * SZ_4K));
+	EXPECT_EQ(1 << 2, ALIAS_DIRTY());
+	EXPECT_EQ(0, DATA_DIRTY());
+}
+
+TEST_F(mappings, copied_to_another_ioas)
+{
+	struct dsim *d = &self->dev;
+	struct vm *vm = &self->vm;
+	struct vm other = *vm;
+	uint32_t first = vm->hwpt;
+
+	BEGIN();
+	ASSERT_EQ(0, vm_alloc_ioas(&other));
+	ASSERT_EQ(0, copy(vm, other.ioas, RING_IOVA, RING_IOVA, LOW_BYTES));
+	ASSERT_EQ(0, vm_alloc_hwpt(&other, d, DIRTY, &other.hwpt));
+	ASSERT_EQ(0, vm_track(&other, other.hwpt, true));
+	/* copied while it is tracked */
+	ASSERT_EQ(0, copy(vm, other.ioas, DATA_IOVA, DATA_IOVA, PAGES * SZ_4K));
+	ASSERT_EQ(0, dma(d, DATA_IOVA));
+	ASSERT_EQ(0, dsim_attach(d, other.hwpt));
+	ASSERT_EQ(0, dma(d, DATA_IOVA + SZ_4K));
+	EXPECT_EQ(1, dirty(vm, first, DATA_IOVA));
+	EXPECT_EQ(2, dirty(vm, other.hwpt, DATA_IOVA));
+	ASSERT_EQ(0, dsim_attach(d, first));
+	ASSERT_EQ(0, dma(d, DATA_IOVA + 2 * SZ_4K));
+	EXPECT_EQ(0, dirty(vm, other.hwpt, DATA_IOVA));
+	EXPECT_EQ(4, dirty(vm, first, DATA_IOVA));
+	ASSERT_EQ(0, vm_destroy_object(vm, other.hwpt));
+	ASSERT_EQ(0, vm_destroy_object(vm, other.ioas));
+	EXPECT_EQ(0, dirty(vm, first, DATA_IOVA));
+}
+
+/* The VMM executes itself anew and keeps its devices */
+TEST_F(mappings, another_process)
+{
+	struct iommu_ioas_change_process cmd = { .size = sizeof(cmd) };
+	struct dsim *d = &self->dev;
+	struct vm *vm = &self->vm;
+	int status;
+	pid_t pid;
+
+	BEGIN();
+	ASSERT_EQ(0, dma(d, DATA_IOVA + 4 * SZ_4K));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		int bad = ioctl(vm->iommufd, IOMMU_IOAS_CHANGE_PROCESS, &cmd);
+
+		bad |= dma(d, DATA_IOVA + 6 * SZ_4K) << 1;
+		bad |= (dirty(vm, vm->hwpt, DATA_IOVA) != (1 << 4 | 1 << 6)) << 2;
+		bad |= dma(d, DATA_IOVA + 8 * SZ_4K) << 3;
+		_exit(bad & 0xff);
+	}
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_TRUE(WIFEXITED(status));
+	EXPECT_EQ(0, WEXITSTATUS(status));
+	d->tail += 2;	/* what the other one submitted */
+	/* that process is gone, and nothing with it */
+	EXPECT_EQ(1 << 8, DATA_DIRTY());
+	ASSERT_EQ(0, ioctl(vm->iommufd, IOMMU_IOAS_CHANGE_PROCESS, &cmd));
+	ASSERT_EQ(0, dma(d, DATA_IOVA));
+	EXPECT_EQ(1, DATA_DIRTY());
+}
+
+/* What is mapped where something else was starts clean; nothing old is lost */
+TEST_F(mappings, remapped)
+{
+	struct dsim *d = &self->dev;
+	struct vm *vm = &self->vm;
+
+	if (on_base())
+		SKIP(return, "the base kernel forgets what is unmapped");
+	BEGIN();
+	for (unsigned int i = 0; i < 10; i++) {
+		uint64_t cut = (3 + i) * SZ_4K;
+
+		ASSERT_EQ(0, dma(d, DATA_IOVA + i * SZ_4K));
+		ASSERT_EQ(0, dma(d, DATA_IOVA + 40 * SZ_4K));
+		if (i % 2)
+			EXPECT_EQ(1ULL << i | 1ULL << 40, DATA_DIRTY());
+		ASSERT_EQ(0, vm_unmap(vm, DATA_IOVA, PAGES * SZ_4K));
+		/* in two parts, each time at another place */
+		ASSERT_EQ(0, map_file(vm, self->memfd, DATA_IOVA, LOW_BYTES,
+				      cut));
+		ASSERT_EQ(0, map_file(vm, self->memfd, DATA_IOVA + cut,
+				      LOW_BYTES + cut, PAGES * SZ_4K - cut));
+		EXPECT_EQ(i % 2 ? 0 : 1ULL << i | 1ULL << 40, DATA_DIRTY());
+		EXPECT_EQ(0, DATA_DIRTY());
+	}
+}
+
+TEST_F(mappings, all_unmapped)
+{
+	struct dsim *d = &self->dev;
+	struct vm *vm = &self->vm;
+
+	if (on_base())
+		SKIP(return, "the base kernel forgets what is unmapped");
+	BEGIN();
+	ASSERT_EQ(0, dma(d, DATA_IOVA + 63 * SZ_4K));
+	ASSERT_EQ(0, dma(d, DATA_IOVA));
+	ASSERT_EQ(0, vm_unmap(vm, 0, UINT64_MAX));
+	EXPECT_EQ(1ULL << 63 | 1, DATA_DIRTY());
+	EXPECT_EQ(0, DATA_DIRTY());
+}
+
+/* The file goes before the device, amid tracking; the kernel log stays quiet */
+TEST_F(mappings, file_closed)
+{
+	struct vm *vm = &self->vm;
+	struct dsim *d = &self->dev;
+
+	BEGIN();
+	ASSERT_EQ(0, dma(d, DATA_IOVA));
+	EXPECT_EQ(-EBUSY, vm_destroy_object(vm, vm->ioas));
+	EXPECT_EQ(-EBUSY, vm_destroy_object(vm, vm->hwpt));
+	close(vm->iommufd);
+	vm->iommufd = -1;
+	/* the vfio device holds on to its context */
+	EXPECT_EQ(0, dma(d, DATA_IOVA));
+}
+
+/* Detached, its HWPT gone while it is read, and all again in the same IOAS */
+TEST_F(mappings, page_table_comes_and_goes)
+{
+	struct vm *vm = &self->vm;
+	struct dsim *d = &self->dev;
+
+	BEGIN();
+	for (int i = 0; i < 5; i++) {
+		ASSERT_EQ(0, dma(d, DATA_IOVA + i * SZ_4K));
+		if (i % 2)
+			EXPECT_EQ(1ULL << i, DATA_DIRTY());
+		ASSERT_EQ(0, dsim_detach(d));
+		ASSERT_EQ(0, vm_destroy_object(vm, vm->hwpt));
+		ASSERT_EQ(0, vm_alloc_hwpt(vm, d, DIRTY, &vm->hwpt));
+		ASSERT_EQ(0, dsim_attach(d, vm->hwpt));
+		ASSERT_EQ(0, vm_track(vm, vm->hwpt, true));
+		EXPECT_EQ(0, DATA_DIRTY());
+	}
+}
+
+TEST_HARNESS_MAIN
