@@ -722,6 +722,11 @@ FIXTURE_SETUP(mock)
 	struct iommu_test_cmd cmd = {
 		.mock_domain_flags.dev_flags = MOCK_FLAGS_DEVICE_PASID,
 	};
+	struct iommu_option small_leaves = {
+		.size = sizeof(small_leaves),
+		.option_id = IOMMU_OPTION_HUGE_PAGES,
+		.op = IOMMU_OPTION_OP_SET,
+	};
 	struct vm *vm = &self->vm;
 	int rc;
 
@@ -735,6 +740,9 @@ FIXTURE_SETUP(mock)
 	ASSERT_EQ(0, rc);
 	self->stdev = cmd.mock_domain_flags.out_stdev_id;
 	self->dev = cmd.mock_domain_flags.out_idev_id;
+	/* A leaf for each page, however the memory happens to lie */
+	small_leaves.object_id = vm->ioas;
+	ASSERT_EQ(0, ioctl(vm->iommufd, IOMMU_OPTION, &small_leaves));
 	self->mem = mmap(NULL, 16 * SZ_4K, PROT_READ | PROT_WRITE,
 			 MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	ASSERT_NE(MAP_FAILED, self->mem);
