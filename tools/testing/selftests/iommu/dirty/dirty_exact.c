@@ -12,6 +12,7 @@
  */
 #include <fcntl.h>
 #include <pthread.h>
+#include <time.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
@@ -1393,6 +1394,75 @@ TEST_F(exact, unmapped_before_it_was_read)
 	ASK_ALL();
 	POKE_PAGES(DATA_IOVA + 4 * SZ_4K, 3);
 	ASK_ALL();
+}
+
+static unsigned long long now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000000000ULL + ts.tv_nsec;
+}
+
+static void spin(unsigned long long ns)
+{
+	unsigned long long end = now_ns() + ns;
+
+	while (now_ns() < end)
+		;
+}
+
+/*
+ * The first write to a page comes at the moment when it is unmapped, as often a
+ * bit sooner as a bit later. What the page holds then says whether there was one,
+ * and so must the bitmap.
+ */
+TEST_F_TIMEOUT(exact, written_while_it_is_unmapped, LONG)
+{
+	uint64_t iova = DATA_IOVA + self->vm.data_size;
+	unsigned long long end = now_ms() + 4000;
+	unsigned int rounds, written = 0;
+	struct shadow *s = &self->shadow;
+	unsigned long long delay = 20000;
+	struct dsim *d = &self->dev;
+	struct vm *vm = &self->vm;
+	volatile uint64_t *word = (void *)SPARE(vm);
+	struct dsim_desc desc = {
+		.op = DSIM_OP_SCATTER,
+		.dst = iova,
+		.value = 1,
+		.count = 1,
+	};
+
+	d->trap = true;
+	for (rounds = 0; rounds < 100 || now_ms() < end; rounds++) {
+		*word = 0;
+		ASSERT_EQ(0, map_pages(vm, iova, SPARE(vm), 1, MAP_RW));
+		if (BORN_DIRTY)
+			wrote(s, iova, SZ_4K);
+		ASK(.iova = RING_IOVA, .length = s->size);
+		shadow_wrote(s, RING_IOVA +
+			     d->tail % RING_ENTRIES * sizeof(desc) +
+			     offsetof(struct dsim_desc, status), 4);
+		dsim_put(d, &desc);
+		ASSERT_EQ(0, dsim_kick(d));
+		spin(delay);
+		ASSERT_EQ(0, vm_unmap(vm, iova, SZ_4K));
+		ASSERT_EQ(0, dsim_wait(d));
+		if (*word) {
+			wrote(s, iova, 8);
+			written++;
+			delay -= delay / 16;
+		} else {
+			delay += delay / 16 + 16;
+		}
+		ASK(.iova = RING_IOVA, .length = s->size);
+	}
+	TH_LOG("%u rounds, %u times written, in the end after %llu ns", rounds,
+	       written, delay);
+	EXPECT_LE(1, written);
+	if (on_base())
+		KNOWN_ON_BASE(return, sum.lost, "%zu pages lost", sum.lost);
 }
 
 /* ---- Many at once ---- */
