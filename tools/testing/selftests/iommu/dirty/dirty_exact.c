@@ -1707,8 +1707,9 @@ TEST_F_TIMEOUT(exact, map_write_unmap_while_reading, LONG)
 	other.crowd = &c;
 	ASSERT_EQ(0, pthread_create(thread + 0, NULL, reader, &c));
 	ASSERT_EQ(0, pthread_create(thread + 1, NULL, noise, &other));
-	/* on the base until it goes wrong, which takes a slow reader */
-	while (rounds-- && !sum.lost && !_metadata->exit_code) {
+	/* on the base until it goes wrong, but not before somebody read */
+	while (rounds-- && !_metadata->exit_code &&
+	       (!sum.lost || !__atomic_load_n(&c.reads, __ATOMIC_RELAXED))) {
 		unsigned int pages = 1 + rnd(&self->seed) % 24;
 		unsigned int first = rnd(&self->seed) % pages;
 		struct answer a;
