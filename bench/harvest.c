@@ -25,7 +25,7 @@
 /* Mapped again and again, so that a large guest needs little memory */
 #define MEMORY		(64UL << 20)
 
-static const char * const formats[] = { "vtdss", "amdv1", "x86_64" };
+static const char * const formats[] = { "vtdss", "amdv1", "x86_64", "armlpae" };
 /* GB mapped, and read at once */
 static const size_t sizes[] = { 1, 16 };
 /* One page of so many is dirty; 0 is none */

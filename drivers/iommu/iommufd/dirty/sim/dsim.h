@@ -21,6 +21,7 @@
 #define _DSIM_H
 
 #include <linux/generic_pt/iommu.h>
+#include <linux/io-pgtable.h>
 #include <linux/iommu.h>
 #include <linux/list.h>
 #include <linux/mutex.h>
@@ -72,25 +73,30 @@ struct dsim_pte {
  * @name: what the user chooses it by
  * @accessed: the accessed bit
  * @dirty: the dirty bit, in leaf entries
+ * @dirty_is_clear: a page is dirty when @dirty is clear
  * @accessed_tables: hardware sets @accessed in entries that point to tables
- * @always_ad: accessed and dirty bits are architectural, nothing turns them on
+ * @always_ad: accessed and dirty bits are architectural, or go with the table:
+ *	       nothing turns them on and off while it is in use
  * @sign_extend: addresses are canonical; otherwise the upper bits must be zero
- * @decode: decode @entry, found at @level
+ * @decode: decode @entry, found at @level, as hardware that sets accessed and
+ *	    dirty bits reads it, or as other hardware does
  */
 struct dsim_format {
 	const char *name;
 	u64 accessed;
 	u64 dirty;
+	bool dirty_is_clear;
 	bool accessed_tables;
 	bool always_ad;
 	bool sign_extend;
-	struct dsim_pte (*decode)(u64 entry, unsigned int level);
+	struct dsim_pte (*decode)(u64 entry, unsigned int level, bool ad);
 };
 
 enum dsim_format_id {
 	DSIM_VTDSS,
 	DSIM_AMDV1,
 	DSIM_X86_64,
+	DSIM_ARMLPAE,
 	DSIM_NR_FORMATS,
 };
 
@@ -167,7 +173,7 @@ bool dsim_tlb_lookup(const struct dsim_tlb *tlb, u64 iova, u8 access,
 		     struct dsim_xlate *out);
 bool dsim_tlb_recalls_dirty(const struct dsim_tlb *tlb, u64 iova);
 void dsim_tlb_insert(struct dsim_tlb *tlb, const struct dsim_xlate *xlate);
-void dsim_tlb_flush(struct dsim_tlb *tlb, u64 start, u64 last);
+unsigned int dsim_tlb_flush(struct dsim_tlb *tlb, u64 start, u64 last);
 
 /* ---- IOMMU and its view of a device ---- */
 
@@ -195,6 +201,7 @@ struct dsim_options {
  * @d_set: dirty bits set
  * @faults: failed translations
  * @flushes: IOTLB flushes that reached this device
+ * @flushed: translations that they dropped
  * @descs: descriptors executed
  * @bytes_read: bytes read from memory
  * @bytes_written: bytes written to memory
@@ -206,6 +213,7 @@ struct dsim_stats {
 	u64 d_set;
 	u64 faults;
 	u64 flushes;
+	u64 flushed;
 	u64 descs;
 	u64 bytes_read;
 	u64 bytes_written;
@@ -239,10 +247,11 @@ struct dsim_port {
 /**
  * struct dsim_domain - a page table
  * @domain: for the IOMMU core
- * @iommu: the generic page table; overlays @domain
+ * @iommu: the generic page table, unless it is an io-pgtable; overlays @domain
  * @vtdss: format DSIM_VTDSS
  * @amdv1: format DSIM_AMDV1
  * @x86_64: format DSIM_X86_64
+ * @armlpae: format DSIM_ARMLPAE, beside @domain
  * @format: which of them
  * @lock: protects @ports and writing @root
  * @ports: devices attached
@@ -256,6 +265,7 @@ struct dsim_domain {
 		struct pt_iommu_amdv1 amdv1;
 		struct pt_iommu_x86_64 x86_64;
 	};
+	struct io_pgtable_ops *armlpae;
 	enum dsim_format_id format;
 	spinlock_t lock;
 	struct list_head ports;
@@ -269,7 +279,11 @@ PT_IOMMU_CHECK_DOMAIN(struct dsim_domain, x86_64.iommu, domain);
 int dsim_iommu_init(void);
 void dsim_iommu_exit(void);
 int dsim_iommu_add_device(struct device *dev);
+bool dsim_iommu_format_built(enum dsim_format_id format);
 bool dsim_iommu_format_has_dirty(enum dsim_format_id format);
+struct dsim_domain *dsim_domain_alloc(enum dsim_format_id format, bool dirty,
+				      u64 page_sizes);
+void dsim_domain_free(struct dsim_domain *dom);
 
 /**
  * struct dsim_dma_fault - which address failed and why

@@ -2,9 +2,10 @@
 /*
  * The driver of the simulated IOMMU
  *
- * Page tables are the kernel's own (generic_pt).  The driver tells the hardware
- * model where a table lies, and flushes its IOTLBs.
+ * Page tables are the kernel's own (generic_pt, io-pgtable).  The driver tells
+ * the hardware model where a table lies, and flushes its IOTLBs.
  */
+#include <kunit/visibility.h>
 #include <linux/cleanup.h>
 #include <linux/module.h>
 #include <linux/property.h>
@@ -24,6 +25,16 @@
 #define HAVE_DEVICE_ADD \
 	(IS_ENABLED(CONFIG_IOMMUFD_TEST) || IS_ENABLED(CONFIG_IOMMUFD_DIRTY_SIM))
 
+/*
+ * Where the kernel can, x86-64 entries of a table that is tracked start clean.
+ * Again, one that knows of us does.
+ */
+#if IS_ENABLED(CONFIG_IOMMUFD_DIRTY_SIM)
+#define X86_64_TRACKED	BIT(PT_FEAT_X86_64_START_CLEAN)
+#else
+#define X86_64_TRACKED	0
+#endif
+
 static struct iommu_device dsim_iommu;
 static struct platform_device *dsim_iommu_pdev;
 
@@ -41,7 +52,7 @@ static void flush_range(struct dsim_domain *dom, u64 start, u64 last)
 	guard(spinlock)(&dom->lock);
 	list_for_each_entry(port, &dom->ports, node) {
 		guard(spinlock)(&port->lock);
-		dsim_tlb_flush(&port->tlb, start, last);
+		port->stats.flushed += dsim_tlb_flush(&port->tlb, start, last);
 		port->stats.flushes++;
 	}
 }
@@ -136,22 +147,21 @@ static int dsim_set_dirty_tracking(struct iommu_domain *domain, bool enable)
 	return 0;
 }
 
-static void dsim_domain_free(struct iommu_domain *domain)
+static void dsim_free(struct iommu_domain *domain)
 {
-	struct dsim_domain *dom = to_dsim_domain(domain);
-
-	WARN_ON(!list_empty(&dom->ports));
-	pt_iommu_deinit(&dom->iommu);
-	kfree(dom);
+	dsim_domain_free(to_dsim_domain(domain));
 }
+
+#define COMMON_DOMAIN_OPS						\
+	.attach_dev = dsim_attach_dev,					\
+	.flush_iotlb_all = dsim_flush_iotlb_all,			\
+	.iotlb_sync = dsim_iotlb_sync,					\
+	.free = dsim_free
 
 #define DOMAIN_OPS(fmt)							\
 static const struct iommu_domain_ops dsim_##fmt##_ops = {		\
 	IOMMU_PT_DOMAIN_OPS(fmt),					\
-	.attach_dev = dsim_attach_dev,					\
-	.flush_iotlb_all = dsim_flush_iotlb_all,			\
-	.iotlb_sync = dsim_iotlb_sync,					\
-	.free = dsim_domain_free,					\
+	COMMON_DOMAIN_OPS,						\
 };									\
 static const struct iommu_dirty_ops dsim_##fmt##_dirty_ops = {		\
 	IOMMU_PT_DIRTY_OPS(fmt),					\
@@ -162,7 +172,7 @@ DOMAIN_OPS(vtdss);
 DOMAIN_OPS(amdv1);
 DOMAIN_OPS(x86_64);
 
-static int vtdss_init(struct dsim_domain *dom)
+static int vtdss_init(struct dsim_domain *dom, bool dirty)
 {
 	struct pt_iommu_vtdss_cfg cfg = {
 		.common.hw_max_vasz_lg2 = 48,
@@ -203,7 +213,7 @@ static const struct pt_iommu_driver_ops amdv1_driver_ops = {
 	.change_top = amdv1_change_top,
 };
 
-static int amdv1_init(struct dsim_domain *dom)
+static int amdv1_init(struct dsim_domain *dom, bool dirty)
 {
 	struct pt_iommu_amdv1_cfg cfg = {
 		.common.hw_max_vasz_lg2 = 48,
@@ -227,13 +237,14 @@ static int amdv1_init(struct dsim_domain *dom)
 	return 0;
 }
 
-static int x86_64_init(struct dsim_domain *dom)
+static int x86_64_init(struct dsim_domain *dom, bool dirty)
 {
 	struct pt_iommu_x86_64_cfg cfg = {
 		.common.hw_max_vasz_lg2 = 48,
 		.common.hw_max_oasz_lg2 = 52,
 		.common.features = BIT(PT_FEAT_FLUSH_RANGE) |
-				   BIT(PT_FEAT_SIGN_EXTEND),
+				   BIT(PT_FEAT_SIGN_EXTEND) |
+				   (dirty ? X86_64_TRACKED : 0),
 		.top_level = 3,
 	};
 	struct pt_iommu_x86_64_hw_info info;
@@ -247,17 +258,147 @@ static int x86_64_init(struct dsim_domain *dom)
 	return 0;
 }
 
+/* ---- Arm's tables, of io-pgtable ---- */
+
+static int armlpae_map_pages(struct iommu_domain *domain, unsigned long iova,
+			     phys_addr_t paddr, size_t pgsize, size_t pgcount,
+			     int prot, gfp_t gfp, size_t *mapped)
+{
+	struct io_pgtable_ops *ops = to_dsim_domain(domain)->armlpae;
+
+	return ops->map_pages(ops, iova, paddr, pgsize, pgcount, prot, gfp,
+			      mapped);
+}
+
+static size_t armlpae_unmap_pages(struct iommu_domain *domain,
+				  unsigned long iova, size_t pgsize,
+				  size_t pgcount,
+				  struct iommu_iotlb_gather *gather)
+{
+	struct io_pgtable_ops *ops = to_dsim_domain(domain)->armlpae;
+
+	return ops->unmap_pages(ops, iova, pgsize, pgcount, gather);
+}
+
+static phys_addr_t armlpae_iova_to_phys(struct iommu_domain *domain,
+					dma_addr_t iova)
+{
+	struct io_pgtable_ops *ops = to_dsim_domain(domain)->armlpae;
+
+	return ops->iova_to_phys(ops, iova);
+}
+
+static int armlpae_read_and_clear_dirty(struct iommu_domain *domain,
+					unsigned long iova, size_t size,
+					unsigned long flags,
+					struct iommu_dirty_bitmap *dirty)
+{
+	struct io_pgtable_ops *ops = to_dsim_domain(domain)->armlpae;
+
+	return ops->read_and_clear_dirty(ops, iova, size, flags, dirty);
+}
+
+static const struct iommu_domain_ops dsim_armlpae_ops = {
+	.map_pages = armlpae_map_pages,
+	.unmap_pages = armlpae_unmap_pages,
+	.iova_to_phys = armlpae_iova_to_phys,
+	COMMON_DOMAIN_OPS,
+};
+
+static const struct iommu_dirty_ops dsim_armlpae_dirty_ops = {
+	.read_and_clear_dirty = armlpae_read_and_clear_dirty,
+	.set_dirty_tracking = dsim_set_dirty_tracking,
+};
+
+static void armlpae_flush_all(void *cookie)
+{
+	flush_range(cookie, 0, U64_MAX);
+}
+
+/* A table went; it is freed as soon as no walk uses it any more */
+static void armlpae_flush_walk(unsigned long iova, size_t size, size_t granule,
+			       void *cookie)
+{
+	flush_range(cookie, iova, iova + size - 1);
+}
+
+static void armlpae_add_page(struct iommu_iotlb_gather *gather,
+			     unsigned long iova, size_t granule, void *cookie)
+{
+	iommu_iotlb_gather_add_range(gather, iova, granule);
+}
+
+static const struct iommu_flush_ops armlpae_flush_ops = {
+	.tlb_flush_all = armlpae_flush_all,
+	.tlb_flush_walk = armlpae_flush_walk,
+	.tlb_add_page = armlpae_add_page,
+};
+
+static int armlpae_init(struct dsim_domain *dom, bool dirty)
+{
+	struct io_pgtable_cfg cfg = {
+		.quirks = dirty ? IO_PGTABLE_QUIRK_ARM_HD : 0,
+		.pgsize_bitmap = SZ_4K | SZ_2M | SZ_1G,
+		.ias = 48,
+		.oas = 48,
+		.coherent_walk = true,
+		.tlb = &armlpae_flush_ops,
+		.iommu_dev = &dsim_iommu_pdev->dev,
+	};
+
+	if (!IS_ENABLED(CONFIG_IOMMU_IO_PGTABLE_LPAE))
+		return -EOPNOTSUPP;
+	dom->armlpae = alloc_io_pgtable_ops(ARM_64_LPAE_S1, &cfg, dom);
+	if (!dom->armlpae)
+		return -ENOMEM;
+	dom->domain.pgsize_bitmap = cfg.pgsize_bitmap;
+	dom->domain.geometry = (struct iommu_domain_geometry){
+		.aperture_end = GENMASK_ULL(47, 0),
+		.force_aperture = true,
+	};
+	/* HA and HD are in the context descriptor, which goes with the table */
+	dom->root.ad = dirty;
+	dom->root.top = dsim_top(cfg.arm_lpae_s1_cfg.ttbr, 4);
+	return 0;
+}
+
+/* ---- All formats ---- */
+
 static const struct {
 	const struct iommu_domain_ops *ops;
 	const struct iommu_dirty_ops *dirty_ops;
-	int (*init)(struct dsim_domain *dom);
+	int (*init)(struct dsim_domain *dom, bool dirty);
 } formats[DSIM_NR_FORMATS] = {
 	[DSIM_VTDSS] = { &dsim_vtdss_ops, &dsim_vtdss_dirty_ops, vtdss_init },
 	[DSIM_AMDV1] = { &dsim_amdv1_ops, &dsim_amdv1_dirty_ops, amdv1_init },
 	[DSIM_X86_64] = { &dsim_x86_64_ops, &dsim_x86_64_dirty_ops, x86_64_init },
+	[DSIM_ARMLPAE] = { &dsim_armlpae_ops, &dsim_armlpae_dirty_ops,
+			   armlpae_init },
 };
 
-static struct dsim_domain *domain_alloc(enum dsim_format_id format)
+/**
+ * dsim_iommu_format_built() - Does this kernel have page tables of a format?
+ * @format: the format
+ *
+ * Return: false where only some architectures, and test builds, have it.
+ */
+bool dsim_iommu_format_built(enum dsim_format_id format)
+{
+	return format != DSIM_ARMLPAE ||
+	       IS_ENABLED(CONFIG_IOMMU_IO_PGTABLE_LPAE);
+}
+EXPORT_SYMBOL_IF_KUNIT(dsim_iommu_format_built);
+
+/**
+ * dsim_domain_alloc() - Make an empty page table
+ * @format: its format
+ * @dirty: to track dirty pages
+ * @page_sizes: bitmap of page sizes to use; 0 is every one
+ *
+ * Return: the domain, or an ERR_PTR.
+ */
+struct dsim_domain *dsim_domain_alloc(enum dsim_format_id format, bool dirty,
+				      u64 page_sizes)
 {
 	struct dsim_domain *dom;
 	int rc;
@@ -273,13 +414,33 @@ static struct dsim_domain *domain_alloc(enum dsim_format_id format)
 	dom->root.ad = dsim_formats[format].always_ad;
 	spin_lock_init(&dom->lock);
 	INIT_LIST_HEAD(&dom->ports);
-	rc = formats[format].init(dom);
+	rc = formats[format].init(dom, dirty);
 	if (rc) {
 		kfree(dom);
 		return ERR_PTR(rc);
 	}
+	if (dirty)
+		dom->domain.dirty_ops = formats[format].dirty_ops;
+	if (page_sizes)
+		dom->domain.pgsize_bitmap &= page_sizes;
 	return dom;
 }
+EXPORT_SYMBOL_IF_KUNIT(dsim_domain_alloc);
+
+/**
+ * dsim_domain_free() - Free a page table and what it maps with
+ * @dom: the domain, attached to nothing
+ */
+void dsim_domain_free(struct dsim_domain *dom)
+{
+	WARN_ON(!list_empty(&dom->ports));
+	/* Each does nothing where the table is not of its kind */
+	pt_iommu_deinit(&dom->iommu);
+	if (IS_ENABLED(CONFIG_IOMMU_IO_PGTABLE_LPAE))
+		free_io_pgtable_ops(dom->armlpae);
+	kfree(dom);
+}
+EXPORT_SYMBOL_IF_KUNIT(dsim_domain_free);
 
 static struct iommu_domain *
 dsim_domain_alloc_paging_flags(struct device *dev, u32 flags,
@@ -294,13 +455,10 @@ dsim_domain_alloc_paging_flags(struct device *dev, u32 flags,
 	if (dirty && !device_iommu_capable(dev, IOMMU_CAP_DIRTY_TRACKING))
 		return ERR_PTR(-EOPNOTSUPP);
 
-	dom = domain_alloc(port->options.format);
+	dom = dsim_domain_alloc(port->options.format, dirty,
+				port->options.page_sizes);
 	if (IS_ERR(dom))
 		return ERR_CAST(dom);
-	if (dirty)
-		dom->domain.dirty_ops = formats[dom->format].dirty_ops;
-	if (port->options.page_sizes)
-		dom->domain.pgsize_bitmap &= port->options.page_sizes;
 	return &dom->domain;
 }
 
@@ -309,7 +467,8 @@ dsim_domain_alloc_paging_flags(struct device *dev, u32 flags,
  * @format: the format
  *
  * Upstream's x86-64 format has no dirty bits.  Asking it is the only way to
- * know, since this module also runs on kernels other than its own.
+ * know, since this module also runs on kernels other than its own.  Nothing is
+ * mapped, which some formats call an error of its own.
  *
  * Return: true when read_and_clear_dirty() works.
  */
@@ -319,15 +478,15 @@ bool dsim_iommu_format_has_dirty(enum dsim_format_id format)
 	struct dsim_domain *dom;
 	int rc;
 
-	dom = domain_alloc(format);
+	dom = dsim_domain_alloc(format, true, 0);
 	if (IS_ERR(dom))
 		return false;
 	rc = formats[format].dirty_ops->read_and_clear_dirty(&dom->domain, 0,
 							     SZ_4K,
 							     IOMMU_DIRTY_NO_CLEAR,
 							     &dirty);
-	dsim_domain_free(&dom->domain);
-	return !rc;
+	dsim_domain_free(dom);
+	return rc != -EOPNOTSUPP;
 }
 
 /* ---- Devices ---- */
@@ -424,14 +583,14 @@ int dsim_iommu_init(void)
 	unsigned int i;
 	int rc;
 
-	for (i = 0; i != DSIM_NR_FORMATS; i++)
-		format_has_dirty[i] = dsim_iommu_format_has_dirty(i);
-
 	dsim_iommu_pdev = platform_device_register_simple("dsim-iommu",
 							  PLATFORM_DEVID_NONE,
 							  NULL, 0);
 	if (IS_ERR(dsim_iommu_pdev))
 		return PTR_ERR(dsim_iommu_pdev);
+
+	for (i = 0; i != DSIM_NR_FORMATS; i++)
+		format_has_dirty[i] = dsim_iommu_format_has_dirty(i);
 
 	rc = iommu_device_sysfs_add(&dsim_iommu, &dsim_iommu_pdev->dev, NULL,
 				    "%s", dev_name(&dsim_iommu_pdev->dev));

@@ -22,7 +22,7 @@
 
 static char *format = "vtdss";
 module_param(format, charp, 0444);
-MODULE_PARM_DESC(format, "page table format of new devices: vtdss, amdv1 or x86_64");
+MODULE_PARM_DESC(format, "page table format of new devices: vtdss, amdv1, x86_64 or armlpae");
 
 static unsigned int iotlb_entries = DSIM_TLB_ENTRIES_DEFAULT;
 module_param(iotlb_entries, uint, 0444);
@@ -57,7 +57,7 @@ static int parse_format(const char *name)
 
 	for (i = 0; i != DSIM_NR_FORMATS; i++)
 		if (sysfs_streq(name, dsim_formats[i].name))
-			return i;
+			return dsim_iommu_format_built(i) ? i : -EOPNOTSUPP;
 	return -EINVAL;
 }
 
@@ -311,11 +311,11 @@ static ssize_t dsim_stats_show(struct config_item *item, char *page)
 	}
 	return sysfs_emit(page,
 			  "walks %llu\nhits %llu\na_set %llu\nd_set %llu\n"
-			  "faults %llu\nflushes %llu\ndescs %llu\n"
+			  "faults %llu\nflushes %llu\nflushed %llu\ndescs %llu\n"
 			  "bytes_read %llu\nbytes_written %llu\n",
 			  stats.walks, stats.hits, stats.a_set, stats.d_set,
-			  stats.faults, stats.flushes, stats.descs,
-			  stats.bytes_read, stats.bytes_written);
+			  stats.faults, stats.flushes, stats.flushed,
+			  stats.descs, stats.bytes_read, stats.bytes_written);
 }
 CONFIGFS_ATTR_RO(dsim_, stats);
 
@@ -392,7 +392,8 @@ static int check_parameters(void)
 	int id = parse_format(format);
 
 	if (id < 0) {
-		pr_err("format=%s: must be vtdss, amdv1 or x86_64\n", format);
+		pr_err("format=%s: must be vtdss, amdv1, x86_64 or, where the kernel has it, armlpae\n",
+		       format);
 		return id;
 	}
 	default_format = id;

@@ -1,18 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * KUnit tests of the simulated IOMMU: walker and IOTLB
+ * KUnit tests of the simulated IOMMU, walker and IOTLB, and of the dirty bits in
+ * the page tables that it walks
  *
  * Tables are made by hand, with the bits written out as the specifications
  * number them, so that neither the walker's nor the kernel's idea of a format
- * proves itself.  The last test holds the walker against generic_pt.
+ * proves itself.  The last tests hold walker and kernel against each other.
  */
-#include <kunit/test-bug.h>
 #include <kunit/test.h>
 #include <linux/bits.h>
 #include <linux/gfp.h>
 #include <linux/io.h>
+#include <linux/iova_bitmap.h>
+#include <linux/jiffies.h>
+#include <linux/kthread.h>
 #include <linux/prandom.h>
 #include <linux/sizes.h>
+#include <linux/sort.h>
 
 #include "dsim.h"
 
@@ -29,14 +33,30 @@ struct format_case {
 	enum dsim_format_id id;
 	u64 a, d;
 	bool a_in_tables;
+	/* d is Arm's AP[2]: set in what is clean */
+	bool d_is_clear;
+	/* knows no page that is written and not read */
+	bool no_write_only;
 };
 
 static const struct format_case format_cases[] = {
 	{ "vtdss", DSIM_VTDSS, BIT_ULL(8), BIT_ULL(9), true },
 	{ "amdv1", DSIM_AMDV1, BIT_ULL(5), BIT_ULL(6), false },
 	{ "x86_64", DSIM_X86_64, BIT_ULL(5), BIT_ULL(6), true },
+	{ "armlpae", DSIM_ARMLPAE, BIT_ULL(10), BIT_ULL(7), .d_is_clear = true,
+	  .no_write_only = true },
 };
 KUNIT_ARRAY_PARAM_DESC(format, format_cases, name);
+
+static bool is_dirty(const struct format_case *f, u64 entry)
+{
+	return !(entry & f->d) == f->d_is_clear;
+}
+
+static u64 make_dirty(const struct format_case *f, u64 entry)
+{
+	return f->d_is_clear ? entry & ~f->d : entry | f->d;
+}
 
 /* @level: of the entries in the table pointed to */
 static u64 table_entry(enum dsim_format_id id, unsigned int level, u64 pa,
@@ -50,17 +70,26 @@ static u64 table_entry(enum dsim_format_id id, unsigned int level, u64 pa,
 		return pa | BIT_ULL(0) | (u64)(level + 1) << 9 |
 		       (perm & R ? BIT_ULL(61) : 0) |
 		       (perm & W ? BIT_ULL(62) : 0);
+	case DSIM_ARMLPAE:
+		return pa | BIT_ULL(0) | BIT_ULL(1) |
+		       (perm & R ? 0 : BIT_ULL(61)) |
+		       (perm & W ? 0 : BIT_ULL(62));
 	default:
 		return pa | BIT_ULL(0) | (perm & R ? BIT_ULL(2) : 0) |
 		       (perm & W ? BIT_ULL(1) : 0);
 	}
 }
 
+/* Clean, and not accessed */
 static u64 leaf_entry(enum dsim_format_id id, unsigned int level, u64 pa,
 		      u8 perm)
 {
 	u64 entry = table_entry(id, 0, pa, perm) & ~(7ULL << 9);
 
+	if (id == DSIM_ARMLPAE)
+		return pa | BIT_ULL(0) | (level ? 0 : BIT_ULL(1)) | BIT_ULL(7) |
+		       (perm & R ? BIT_ULL(6) : 0) |
+		       (perm & W ? BIT_ULL(51) : 0);
 	return id != DSIM_AMDV1 && level ? entry | BIT_ULL(7) : entry;
 }
 
@@ -165,9 +194,9 @@ static void walk_accessed_dirty(struct kunit *test)
 
 	/* A write adds D, in the leaf alone */
 	KUNIT_ASSERT_EQ(test, walk(t, IOVA, W, &x), DSIM_FAULT_NONE);
-	KUNIT_EXPECT_EQ(test, *entry_at(t, 0), leaf | f->a | f->d);
+	KUNIT_EXPECT_EQ(test, *entry_at(t, 0), make_dirty(f, leaf | f->a));
 	for (i = 1; i != 4; i++)
-		KUNIT_EXPECT_EQ(test, *entry_at(t, i) & f->d, 0);
+		KUNIT_EXPECT_EQ(test, *entry_at(t, i) & ~f->a, upper[i]);
 	KUNIT_EXPECT_TRUE(test, x.dirty);
 	KUNIT_EXPECT_TRUE(test, x.d_set);
 	KUNIT_EXPECT_EQ(test, x.a_set, 0);
@@ -180,14 +209,18 @@ static void walk_accessed_dirty(struct kunit *test)
 	/* Cleared by software, it is set again */
 	*entry_at(t, 0) = leaf | f->a;
 	KUNIT_ASSERT_EQ(test, walk(t, IOVA, R | W, &x), DSIM_FAULT_NONE);
-	KUNIT_EXPECT_EQ(test, *entry_at(t, 0), leaf | f->a | f->d);
+	KUNIT_EXPECT_EQ(test, *entry_at(t, 0), make_dirty(f, leaf | f->a));
+	KUNIT_EXPECT_TRUE(test, x.d_set);
 }
 
 static void walk_ad_off(struct kunit *test)
 {
 	const struct format_case *f = test->param_value;
 	struct tables *t = make_tables(test, f->id, 4);
-	u64 leaf = leaf_entry(f->id, 0, 0x1000, R | W);
+	/* Where hardware keeps neither, Arm's software has set both */
+	u64 leaf = f->d_is_clear ?
+		   make_dirty(f, leaf_entry(f->id, 0, 0x1000, R | W) | f->a) :
+		   leaf_entry(f->id, 0, 0x1000, R | W);
 	u64 upper = *entry_at(t, 3);
 	struct dsim_xlate x;
 
@@ -209,7 +242,7 @@ static void walk_keep_clean(struct kunit *test)
 	*entry_at(t, 0) = leaf_entry(f->id, 0, 0x1000, R | W);
 	KUNIT_ASSERT_EQ(test, dsim_walk(&t->root, IOVA, W, true, &x),
 			DSIM_FAULT_NONE);
-	KUNIT_EXPECT_EQ(test, *entry_at(t, 0) & f->d, 0);
+	KUNIT_EXPECT_FALSE(test, is_dirty(f, *entry_at(t, 0)));
 	KUNIT_EXPECT_TRUE(test, x.dirty);
 }
 
@@ -233,8 +266,10 @@ static void walk_permissions(struct kunit *test)
 		KUNIT_EXPECT_EQ(test, walk(t, IOVA, W, &x), DSIM_FAULT_WRITE);
 		KUNIT_EXPECT_EQ(test, walk(t, IOVA, R | W, &x),
 				DSIM_FAULT_WRITE);
-		KUNIT_EXPECT_EQ(test, *entry_at(t, 0) & f->d, 0);
+		KUNIT_EXPECT_FALSE(test, is_dirty(f, *entry_at(t, 0)));
 
+		if (f->no_write_only)
+			continue;
 		*e = level ? table_entry(f->id, level - 1,
 					 virt_to_phys(t->table[level - 1]), W) :
 			     leaf_entry(f->id, 0, 0x1000, W);
@@ -282,11 +317,16 @@ static void walk_reserved(struct kunit *test)
 	u64 pa = 0x40000000, low = BIT_ULL(13);
 	struct dsim_xlate x;
 
-	/* An address that a 2 MiB page cannot have */
+	/* An address that a 2 MiB page cannot have; Arm ignores such bits */
 	*entry_at(t, 1) = leaf_entry(f->id, 1, pa | low, R);
-	KUNIT_EXPECT_EQ(test, walk(t, IOVA, R, &x), DSIM_FAULT_RESERVED);
-	KUNIT_EXPECT_EQ(test, *entry_at(t, 1),
-			leaf_entry(f->id, 1, pa | low, R));
+	if (f->id == DSIM_ARMLPAE) {
+		KUNIT_EXPECT_EQ(test, walk(t, IOVA, R, &x), DSIM_FAULT_NONE);
+		KUNIT_EXPECT_EQ(test, x.pa, pa);
+	} else {
+		KUNIT_EXPECT_EQ(test, walk(t, IOVA, R, &x), DSIM_FAULT_RESERVED);
+		KUNIT_EXPECT_EQ(test, *entry_at(t, 1),
+				leaf_entry(f->id, 1, pa | low, R));
+	}
 
 	if (f->id == DSIM_AMDV1)
 		return;
@@ -373,6 +413,62 @@ static void walk_amdv1_levels(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, walk(t, low, R, &x), DSIM_FAULT_RESERVED);
 }
 
+/* What DBM, AP[2:1] and AF make of a page, with HD and HA, and without */
+static void walk_arm_dirty_state(struct kunit *test)
+{
+	static const struct {
+		u64 bits;
+		enum dsim_fault read, write;	/* by hardware with HD and HA */
+		enum dsim_fault old_read, old_write;	/* by other hardware */
+	} cases[] = {
+		/* AF, AP[1]: writable without DBM, and dirty with it */
+		{ BIT(10) | BIT(6), 0, 0, 0, 0 },
+		{ BIT_ULL(51) | BIT(10) | BIT(6), 0, 0, 0, 0 },
+		/* AP[2]: read only without DBM, writable and clean with it */
+		{ BIT(10) | BIT(7) | BIT(6), 0, DSIM_FAULT_WRITE,
+		  0, DSIM_FAULT_WRITE },
+		{ BIT_ULL(51) | BIT(10) | BIT(7) | BIT(6), 0, 0,
+		  0, DSIM_FAULT_WRITE },
+		/* no AF */
+		{ BIT(6), 0, 0, DSIM_FAULT_READ, DSIM_FAULT_WRITE },
+		/* no AP[1]: privileged only */
+		{ BIT_ULL(51) | BIT(10) | BIT(7), DSIM_FAULT_READ,
+		  DSIM_FAULT_WRITE, DSIM_FAULT_READ, DSIM_FAULT_WRITE },
+	};
+	struct tables *t = make_tables(test, DSIM_ARMLPAE, 4);
+	unsigned int i;
+
+	for (i = 0; i != ARRAY_SIZE(cases); i++) {
+		u64 leaf = 0x1000 | BIT(1) | BIT(0) | cases[i].bits;
+		u64 after = leaf;
+		struct dsim_xlate x;
+
+		*entry_at(t, 0) = leaf;
+		t->root.ad = true;
+		KUNIT_EXPECT_EQ_MSG(test, walk(t, IOVA, R, &x), cases[i].read,
+				    "case %u", i);
+		KUNIT_EXPECT_EQ_MSG(test, walk(t, IOVA, W, &x), cases[i].write,
+				    "case %u", i);
+		/* AP[2] is cleared for a write, never DBM, nor without DBM */
+		if (!cases[i].write)
+			after = (leaf | BIT(10)) & ~BIT_ULL(7);
+		KUNIT_EXPECT_EQ_MSG(test, *entry_at(t, 0), after, "case %u", i);
+		*entry_at(t, 0) = leaf;
+		t->root.ad = false;
+		KUNIT_EXPECT_EQ_MSG(test, walk(t, IOVA, R, &x),
+				    cases[i].old_read, "case %u", i);
+		KUNIT_EXPECT_EQ_MSG(test, walk(t, IOVA, W, &x),
+				    cases[i].old_write, "case %u", i);
+		KUNIT_EXPECT_EQ_MSG(test, *entry_at(t, 0), leaf, "case %u", i);
+	}
+
+	/* In the last level there are no blocks, and above it no pages */
+	t->root.ad = true;
+	*entry_at(t, 0) &= ~BIT_ULL(1);
+	KUNIT_EXPECT_EQ(test, walk(t, IOVA, R, &(struct dsim_xlate){}),
+			DSIM_FAULT_RESERVED);
+}
+
 /* ---- IOTLB ---- */
 
 KUNIT_DEFINE_ACTION_WRAPPER(tlb_destroy_action, dsim_tlb_destroy,
@@ -446,16 +542,17 @@ static void tlb_flush_overlap(struct kunit *test)
 	insert(tlb, 0x5000, 12, R, false);
 
 	/* Between them: nobody is hit */
-	dsim_tlb_flush(tlb, 0x1000, 0x4fff);
+	KUNIT_EXPECT_EQ(test, dsim_tlb_flush(tlb, 0x1000, 0x4fff), 0);
 	KUNIT_EXPECT_TRUE(test, dsim_tlb_lookup(tlb, 0, R, &x));
 	KUNIT_EXPECT_TRUE(test, dsim_tlb_lookup(tlb, 0x5000, R, &x));
 
 	/* A byte of a large page drops it all */
-	dsim_tlb_flush(tlb, SZ_2M + 0x7777, SZ_2M + 0x7777);
+	KUNIT_EXPECT_EQ(test, 1, dsim_tlb_flush(tlb, SZ_2M + 0x7777,
+						SZ_2M + 0x7777));
 	KUNIT_EXPECT_FALSE(test, dsim_tlb_lookup(tlb, SZ_4M - 1, R, &x));
 	KUNIT_EXPECT_TRUE(test, dsim_tlb_lookup(tlb, 0, R, &x));
 
-	dsim_tlb_flush(tlb, 0, ~0ULL);
+	KUNIT_EXPECT_EQ(test, dsim_tlb_flush(tlb, 0, ~0ULL), 2);
 	KUNIT_EXPECT_FALSE(test, dsim_tlb_lookup(tlb, 0, R, &x));
 	KUNIT_EXPECT_FALSE(test, dsim_tlb_lookup(tlb, 0x5000, R, &x));
 	KUNIT_EXPECT_EQ(test, tlb->sizes, 0);
@@ -480,120 +577,33 @@ static void tlb_sticky_dirty(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, dsim_tlb_recalls_dirty(tlb, 0));
 }
 
-/* ---- The walker against generic_pt ---- */
+/* ---- The walker against the kernel's page tables ---- */
 
-KUNIT_DEFINE_ACTION_WRAPPER(deinit_action, pt_iommu_deinit, struct pt_iommu *);
+KUNIT_DEFINE_ACTION_WRAPPER(domain_free_action, dsim_domain_free,
+			    struct dsim_domain *);
 
-static struct pt_iommu *make_vtdss(struct kunit *test, struct dsim_root *root)
+static struct dsim_domain *make_domain(struct kunit *test,
+				       enum dsim_format_id id, u64 page_sizes)
 {
-	struct pt_iommu_vtdss *pt = kunit_kzalloc(test, sizeof(*pt),
-						  GFP_KERNEL);
-	struct pt_iommu_vtdss_cfg cfg = {
-		.common.hw_max_vasz_lg2 = 48,
-		.common.hw_max_oasz_lg2 = 52,
-		.top_level = 3,
-	};
-	struct pt_iommu_vtdss_hw_info info;
+	struct dsim_domain *dom;
 
-	KUNIT_ASSERT_NOT_NULL(test, pt);
-	pt->iommu.nid = NUMA_NO_NODE;
-	KUNIT_ASSERT_EQ(test, pt_iommu_vtdss_init(pt, &cfg, GFP_KERNEL), 0);
-	pt_iommu_vtdss_hw_info(pt, &info);
-	root->top = dsim_top(info.ssptptr, info.aw + 2);
-	return &pt->iommu;
-}
-
-/* A table that never grows: all of its addresses are below 2^39 */
-static DEFINE_SPINLOCK(amdv1_top_lock);
-
-static spinlock_t *amdv1_get_top_lock(struct pt_iommu *iommu)
-{
-	return &amdv1_top_lock;
-}
-
-static void amdv1_change_top(struct pt_iommu *iommu, phys_addr_t top_paddr,
-			     unsigned int top_level)
-{
-	KUNIT_FAIL(kunit_get_current_test(), "the top changed");
-}
-
-static const struct pt_iommu_driver_ops amdv1_driver_ops = {
-	.get_top_lock = amdv1_get_top_lock,
-	.change_top = amdv1_change_top,
-};
-
-static struct pt_iommu *make_amdv1(struct kunit *test, struct dsim_root *root)
-{
-	struct pt_iommu_amdv1 *pt = kunit_kzalloc(test, sizeof(*pt),
-						  GFP_KERNEL);
-	struct pt_iommu_amdv1_cfg cfg = {
-		.common.hw_max_vasz_lg2 = 48,
-		.common.hw_max_oasz_lg2 = 52,
-		.common.features = BIT(PT_FEAT_DYNAMIC_TOP) |
-				   BIT(PT_FEAT_AMDV1_ENCRYPT_TABLES) |
-				   BIT(PT_FEAT_AMDV1_FORCE_COHERENCE),
-		.starting_level = 2,
-	};
-	struct pt_iommu_amdv1_hw_info info;
-
-	KUNIT_ASSERT_NOT_NULL(test, pt);
-	pt->iommu.nid = NUMA_NO_NODE;
-	pt->iommu.driver_ops = &amdv1_driver_ops;
-	KUNIT_ASSERT_EQ(test, pt_iommu_amdv1_init(pt, &cfg, GFP_KERNEL), 0);
-	pt_iommu_amdv1_hw_info(pt, &info);
-	root->top = dsim_top(info.host_pt_root, info.mode);
-	return &pt->iommu;
-}
-
-static struct pt_iommu *make_x86_64(struct kunit *test, struct dsim_root *root)
-{
-	struct pt_iommu_x86_64 *pt = kunit_kzalloc(test, sizeof(*pt),
-						   GFP_KERNEL);
-	struct pt_iommu_x86_64_cfg cfg = {
-		.common.features = BIT(PT_FEAT_SIGN_EXTEND),
-		.common.hw_max_vasz_lg2 = 48,
-		.common.hw_max_oasz_lg2 = 52,
-		.top_level = 3,
-	};
-	struct pt_iommu_x86_64_hw_info info;
-
-	KUNIT_ASSERT_NOT_NULL(test, pt);
-	pt->iommu.nid = NUMA_NO_NODE;
-	KUNIT_ASSERT_EQ(test, pt_iommu_x86_64_init(pt, &cfg, GFP_KERNEL), 0);
-	pt_iommu_x86_64_hw_info(pt, &info);
-	root->top = dsim_top(info.gcr3_pt, info.levels);
-	return &pt->iommu;
-}
-
-static struct pt_iommu *make_pt(struct kunit *test, enum dsim_format_id id,
-				struct dsim_root *root)
-{
-	struct pt_iommu *pt;
-
-	*root = (struct dsim_root){ .format = &dsim_formats[id], .ad = true };
-	switch (id) {
-	case DSIM_VTDSS:
-		pt = make_vtdss(test, root);
-		break;
-	case DSIM_AMDV1:
-		pt = make_amdv1(test, root);
-		break;
-	default:
-		pt = make_x86_64(test, root);
-		break;
-	}
+	if (!dsim_iommu_format_built(id))
+		kunit_skip(test, "this kernel has no such page tables");
+	dom = dsim_domain_alloc(id, true, page_sizes);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, dom);
 	KUNIT_ASSERT_EQ(test, 0,
-			kunit_add_action_or_reset(test, deinit_action, pt));
-	return pt;
+			kunit_add_action_or_reset(test, domain_free_action,
+						  dom));
+	dom->root.ad = true;
+	return dom;
 }
 
-/* Mappings as varied as generic_pt makes them, each address translated alike */
+/* Mappings as varied as the kernel makes them, each address translated alike */
 static void walk_agrees(struct kunit *test)
 {
 	const struct format_case *f = test->param_value;
+	struct dsim_domain *dom = make_domain(test, f->id, 0);
 	struct rnd_state rnd;
-	struct dsim_root root;
-	struct pt_iommu *pt = make_pt(test, f->id, &root);
 	u64 iova = SZ_1M;
 	unsigned int i, j;
 
@@ -602,7 +612,6 @@ static void walk_agrees(struct kunit *test)
 		u64 len = SZ_4K * (1 + prandom_u32_state(&rnd) % 2048);
 		u64 pa = (u64)SZ_4K * (prandom_u32_state(&rnd) >> 4);
 		struct dsim_xlate x;
-		size_t mapped = 0;
 
 		/* Half of them as aligned as large pages need */
 		if (i % 2) {
@@ -610,23 +619,274 @@ static void walk_agrees(struct kunit *test)
 			pa = ALIGN(pa, SZ_2M);
 		}
 		KUNIT_ASSERT_EQ(test, 0,
-				pt->ops->map_range(pt, iova, pa, len,
-						   IOMMU_READ | IOMMU_WRITE,
-						   GFP_KERNEL, &mapped));
+				iommu_map(&dom->domain, iova, pa, len,
+					  IOMMU_READ | IOMMU_WRITE, GFP_KERNEL));
 		for (j = 0; j != 64; j++) {
 			u64 off = prandom_u32_state(&rnd) % len;
 
 			KUNIT_ASSERT_EQ(test, DSIM_FAULT_NONE,
-					dsim_walk(&root, iova + off, W, false,
-						  &x));
+					dsim_walk(&dom->root, iova + off, W,
+						  false, &x));
 			KUNIT_ASSERT_EQ(test, x.pa + (iova + off - x.iova),
 					pa + off);
 		}
 		/* And a hole after each */
 		KUNIT_ASSERT_EQ(test, DSIM_FAULT_NOT_PRESENT,
-				dsim_walk(&root, iova + len, R, false, &x));
+				dsim_walk(&dom->root, iova + len, R, false,
+					  &x));
 		iova += len + SZ_4K;
 	}
+}
+
+/* ---- Dirty bits of the kernel's page tables ---- */
+
+#define MAX_SPANS	8
+
+struct span {
+	u64 iova;
+	u64 len;
+};
+
+/* What a page table reported */
+struct report {
+	struct iova_bitmap *sink;
+	unsigned int n;
+	struct span spans[MAX_SPANS];
+};
+
+static void report_span(void *data, unsigned long iova, size_t len)
+{
+	struct report *report = data;
+
+	if (report->n < MAX_SPANS)
+		report->spans[report->n] = (struct span){ iova, len };
+	report->n++;
+}
+
+KUNIT_DEFINE_ACTION_WRAPPER(sink_free_action, iova_bitmap_free,
+			    struct iova_bitmap *);
+
+static struct report *make_report(struct kunit *test)
+{
+	struct report *report = kunit_kzalloc(test, sizeof(*report),
+					      GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, report);
+	report->sink = iova_bitmap_alloc_sink(report_span, report);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, report->sink);
+	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action_or_reset(test, sink_free_action,
+						  report->sink));
+	return report;
+}
+
+static int compare_spans(const void *a, const void *b)
+{
+	return cmp_int(((const struct span *)a)->iova,
+		       ((const struct span *)b)->iova);
+}
+
+/* Exactly these, whatever their order; and forget them */
+#define EXPECT_REPORT(test, report, ...)				\
+	expect_report(test, report, (struct span[]){ __VA_ARGS__ },	\
+		      sizeof((struct span[]){ __VA_ARGS__ }) /		\
+		      sizeof(struct span), __LINE__)
+
+static void expect_report(struct kunit *test, struct report *report,
+			  const struct span *spans, unsigned int n, int line)
+{
+	unsigned int i;
+
+	KUNIT_EXPECT_EQ_MSG(test, report->n, n, "line %d", line);
+	sort(report->spans, min(report->n, MAX_SPANS), sizeof(struct span),
+	     compare_spans, NULL);
+	for (i = 0; i < min(n, report->n); i++) {
+		KUNIT_EXPECT_EQ_MSG(test, report->spans[i].iova, spans[i].iova,
+				    "span %u, line %d", i, line);
+		KUNIT_EXPECT_EQ_MSG(test, report->spans[i].len, spans[i].len,
+				    "span %u, line %d", i, line);
+	}
+	report->n = 0;
+}
+
+static void map(struct kunit *test, struct dsim_domain *dom, u64 iova, u64 pa,
+		u64 len)
+{
+	KUNIT_ASSERT_EQ(test, 0,
+			iommu_map(&dom->domain, iova, pa, len,
+				  IOMMU_READ | IOMMU_WRITE, GFP_KERNEL));
+}
+
+static void unmap(struct kunit *test, struct dsim_domain *dom, u64 iova,
+		  u64 len)
+{
+	KUNIT_ASSERT_EQ(test, len, iommu_unmap(&dom->domain, iova, len));
+}
+
+static void access(struct kunit *test, struct dsim_domain *dom, u64 iova,
+		   u8 perm)
+{
+	struct dsim_xlate x;
+
+	KUNIT_ASSERT_EQ(test, DSIM_FAULT_NONE,
+			dsim_walk(&dom->root, iova, perm, false, &x));
+}
+
+static void read_dirty(struct kunit *test, struct dsim_domain *dom, u64 iova,
+		       u64 len, struct report *report)
+{
+	const struct iommu_dirty_ops *ops = dom->domain.dirty_ops;
+	struct iommu_iotlb_gather gather;
+	struct iommu_dirty_bitmap dirty;
+
+	iommu_dirty_bitmap_init(&dirty, report->sink, &gather);
+	KUNIT_ASSERT_EQ(test, 0,
+			ops->read_and_clear_dirty(&dom->domain, iova, len, 0,
+						  &dirty));
+}
+
+static void read_part_of_leaf(struct kunit *test)
+{
+	const struct format_case *f = test->param_value;
+	struct dsim_domain *dom = make_domain(test, f->id, SZ_4K | SZ_2M);
+	struct report *report = make_report(test);
+	u64 leaf = SZ_1G, size = SZ_2M;
+
+	/* Clean until it is written */
+	map(test, dom, leaf, SZ_1G, 4 * size);
+	read_dirty(test, dom, leaf, 4 * size, report);
+	EXPECT_REPORT(test, report);
+
+	/* From the middle of one to the beginning of another */
+	access(test, dom, leaf, W);
+	access(test, dom, leaf + size, R);
+	access(test, dom, leaf + 2 * size, W);
+	access(test, dom, leaf + 3 * size, W);
+	read_dirty(test, dom, leaf + size / 2, size + size / 2 + SZ_4K, report);
+	EXPECT_REPORT(test, report, { leaf, size }, { leaf + 2 * size, size });
+	read_dirty(test, dom, leaf, 4 * size, report);
+	EXPECT_REPORT(test, report, { leaf + 3 * size, size });
+
+	/* Over a hole */
+	unmap(test, dom, leaf + size, size);
+	access(test, dom, leaf, W);
+	access(test, dom, leaf + 2 * size, W);
+	read_dirty(test, dom, leaf - SZ_4K, 5 * size, report);
+	EXPECT_REPORT(test, report, { leaf, size }, { leaf + 2 * size, size });
+}
+
+static void unmap_each_size(struct kunit *test)
+{
+	const struct format_case *f = test->param_value;
+	unsigned long sizes = make_domain(test, f->id, 0)->domain.pgsize_bitmap;
+	unsigned int lg2;
+
+	for_each_set_bit(lg2, &sizes, 31) {
+		u64 size = BIT_ULL(lg2), iova = SZ_1G, pa = 5ULL * SZ_1G;
+		struct dsim_domain *dom = make_domain(test, f->id, SZ_4K | size);
+		struct report *report = make_report(test);
+
+		dom->domain.unmap_dirty = report->sink;
+		map(test, dom, iova, pa, 5 * size);
+		access(test, dom, iova + 2 * size - 1, W);
+		access(test, dom, iova + 2 * size, R);
+		access(test, dom, iova + 3 * size, W);
+		unmap(test, dom, iova, 5 * size);
+		EXPECT_REPORT(test, report, { iova + size, size },
+			      { iova + 3 * size, size });
+
+		/* Clean, and dirty but read before */
+		map(test, dom, iova, pa, 2 * size);
+		access(test, dom, iova + size, W);
+		read_dirty(test, dom, iova, 2 * size, report);
+		EXPECT_REPORT(test, report, { iova + size, size });
+		unmap(test, dom, iova, 2 * size);
+		EXPECT_REPORT(test, report);
+
+		/* Nobody wants to know */
+		dom->domain.unmap_dirty = NULL;
+		map(test, dom, iova, pa, size);
+		access(test, dom, iova, W);
+		unmap(test, dom, iova, size);
+		EXPECT_REPORT(test, report);
+	}
+}
+
+/* Leaves of more than one size, and a table that goes as a whole, in one unmap */
+static void unmap_mixed(struct kunit *test)
+{
+	const struct format_case *f = test->param_value;
+	struct dsim_domain *dom = make_domain(test, f->id, SZ_4K | SZ_2M);
+	struct report *report = make_report(test);
+	u64 iova = SZ_1G - SZ_4K, at = SZ_1G + SZ_2M;
+	unsigned int i;
+
+	dom->domain.unmap_dirty = report->sink;
+	map(test, dom, iova, 2ULL * SZ_1G - SZ_4K, SZ_4K + SZ_2M);
+	/* 4K each, since they lie in memory the other way round */
+	for (i = 0; i != 512; i++)
+		map(test, dom, at + i * SZ_4K, SZ_1G - i * SZ_4K, SZ_4K);
+	access(test, dom, iova, W);
+	access(test, dom, SZ_1G + SZ_4K, W);
+	access(test, dom, at, W);
+	access(test, dom, at + 7 * SZ_4K, W);
+	access(test, dom, at + 8 * SZ_4K, R);
+	access(test, dom, at + SZ_2M - SZ_4K, W);
+	unmap(test, dom, iova, SZ_4K + 2 * SZ_2M);
+	EXPECT_REPORT(test, report, { iova, SZ_4K }, { SZ_1G, SZ_2M },
+		      { at, SZ_4K }, { at + 7 * SZ_4K, SZ_4K },
+		      { at + SZ_2M - SZ_4K, SZ_4K });
+}
+
+struct writer {
+	struct dsim_domain *dom;
+	u64 iova;
+	unsigned long d_set;
+};
+
+static int write_all_the_time(void *data)
+{
+	struct writer *w = data;
+	struct dsim_xlate x;
+
+	while (!kthread_should_stop()) {
+		if (!dsim_walk(&w->dom->root, w->iova, W, false, &x))
+			w->d_set += x.d_set;
+		cond_resched();
+	}
+	return 0;
+}
+
+/* A device writes to a page that comes and goes: each D it set is reported */
+static void unmap_while_written(struct kunit *test)
+{
+	const struct format_case *f = test->param_value;
+	struct writer w = {
+		.dom = make_domain(test, f->id, SZ_4K),
+		.iova = SZ_1G,
+	};
+	struct report *report = make_report(test);
+	struct task_struct *thread;
+	unsigned long end, rounds = 0;
+
+	/* Its neighbour keeps the table, which the walk is in */
+	map(test, w.dom, w.iova + SZ_4K, SZ_1G, SZ_4K);
+	w.dom->domain.unmap_dirty = report->sink;
+	thread = kthread_run(write_all_the_time, &w, "dsim_writer");
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, thread);
+	/* Often enough to meet each other, however busy the machine is */
+	for (end = jiffies + 5 * HZ;
+	     report->n < 20000 && time_before(jiffies, end); cond_resched()) {
+		if (iommu_map(&w.dom->domain, w.iova, SZ_2M, SZ_4K,
+			      IOMMU_READ | IOMMU_WRITE, GFP_KERNEL))
+			break;
+		iommu_unmap(&w.dom->domain, w.iova, SZ_4K);
+		rounds++;
+	}
+	kthread_stop(thread);
+	KUNIT_EXPECT_NE(test, w.d_set, 0);
+	KUNIT_EXPECT_EQ(test, w.d_set, report->n);
+	kunit_info(test, "%lu times dirty in %lu rounds\n", w.d_set, rounds);
 }
 
 static struct kunit_case dsim_walk_cases[] = {
@@ -642,6 +902,7 @@ static struct kunit_case dsim_walk_cases[] = {
 	KUNIT_CASE(walk_amdv1_sizes),
 	KUNIT_CASE(walk_amdv1_bad_sizes),
 	KUNIT_CASE(walk_amdv1_levels),
+	KUNIT_CASE(walk_arm_dirty_state),
 	KUNIT_CASE_PARAM(walk_agrees, format_gen_params),
 	{}
 };
@@ -649,6 +910,19 @@ static struct kunit_case dsim_walk_cases[] = {
 static struct kunit_suite dsim_walk_suite = {
 	.name = "dsim_walk",
 	.test_cases = dsim_walk_cases,
+};
+
+static struct kunit_case dsim_dirty_cases[] = {
+	KUNIT_CASE_PARAM(read_part_of_leaf, format_gen_params),
+	KUNIT_CASE_PARAM(unmap_each_size, format_gen_params),
+	KUNIT_CASE_PARAM(unmap_mixed, format_gen_params),
+	KUNIT_CASE_PARAM(unmap_while_written, format_gen_params),
+	{}
+};
+
+static struct kunit_suite dsim_dirty_suite = {
+	.name = "dsim_dirty",
+	.test_cases = dsim_dirty_cases,
 };
 
 static struct kunit_case dsim_tlb_cases[] = {
@@ -664,9 +938,9 @@ static struct kunit_suite dsim_tlb_suite = {
 	.test_cases = dsim_tlb_cases,
 };
 
-kunit_test_suites(&dsim_walk_suite, &dsim_tlb_suite);
+kunit_test_suites(&dsim_walk_suite, &dsim_dirty_suite, &dsim_tlb_suite);
 
 MODULE_DESCRIPTION("KUnit tests of the simulated IOMMU");
 MODULE_LICENSE("GPL");
-MODULE_IMPORT_NS("GENERIC_PT_IOMMU");
 MODULE_IMPORT_NS("EXPORTED_FOR_KUNIT_TESTING");
+MODULE_IMPORT_NS("IOMMUFD");

@@ -162,9 +162,12 @@ EXPORT_SYMBOL_IF_KUNIT(dsim_tlb_insert);
  * With @tlb->sticky_dirty, translations are forgotten but not that they were
  * dirty: to software this is a driver which does not flush after it cleared D.
  * Memory stays safe, dirty bits get lost.
+ *
+ * Return: how many translations were forgotten.
  */
-void dsim_tlb_flush(struct dsim_tlb *tlb, u64 start, u64 last)
+unsigned int dsim_tlb_flush(struct dsim_tlb *tlb, u64 start, u64 last)
 {
+	unsigned int flushed = 0;
 	struct dsim_tlb_entry *e;
 	u64 sizes = 0;
 
@@ -173,6 +176,7 @@ void dsim_tlb_flush(struct dsim_tlb *tlb, u64 start, u64 last)
 			continue;
 		if (e->iova <= last &&
 		    e->iova + (BIT_ULL(e->size_lg2) - 1) >= start) {
+			flushed += !!e->perm;
 			e->perm = 0;
 			if (!tlb->sticky_dirty || !e->dirty)
 				e->size_lg2 = 0;
@@ -181,5 +185,6 @@ void dsim_tlb_flush(struct dsim_tlb *tlb, u64 start, u64 last)
 			sizes |= BIT_ULL(e->size_lg2);
 	}
 	tlb->sizes = sizes;
+	return flushed;
 }
 EXPORT_SYMBOL_IF_KUNIT(dsim_tlb_flush);

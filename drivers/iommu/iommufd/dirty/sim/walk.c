@@ -6,7 +6,11 @@
  *   - Intel Virtualization Technology for Directed I/O, sections 3.6 and 9.7
  *     (first stage), 3.7 and 9.8 (second stage);
  *   - AMD I/O Virtualization Technology (IOMMU), section 2.2.3 (host page
- *     tables) and the HAD field of the device table entry.
+ *     tables) and the HAD field of the device table entry;
+ *   - Arm Architecture Reference Manual (DDI 0487), chapter D8: "Translation
+ *     table descriptor formats", "Memory access control", "Hardware updates to
+ *     the translation tables" (their numbers differ from issue to issue), which
+ *     the SMMUv3 architecture (IHI 0070), section 3.13, takes over.
  *
  * Entries change under the walker: software installs, clears and cleans them
  * at any time.  So an entry is read once, and updated by compare and exchange
@@ -65,7 +69,7 @@ static struct dsim_pte leaf_pte(u64 pa, u8 perm, u8 size_lg2)
 #define VTDSS_A		BIT_ULL(8)
 #define VTDSS_D		BIT_ULL(9)
 
-static struct dsim_pte vtdss_decode(u64 entry, unsigned int level)
+static struct dsim_pte vtdss_decode(u64 entry, unsigned int level, bool ad)
 {
 	u8 perm = 0;
 
@@ -97,7 +101,7 @@ static struct dsim_pte vtdss_decode(u64 entry, unsigned int level)
 #define X86_PS		BIT_ULL(7)
 #define X86_PAT_LARGE	BIT_ULL(12)
 
-static struct dsim_pte x86_64_decode(u64 entry, unsigned int level)
+static struct dsim_pte x86_64_decode(u64 entry, unsigned int level, bool ad)
 {
 	u8 perm = 0;
 
@@ -132,7 +136,7 @@ static struct dsim_pte x86_64_decode(u64 entry, unsigned int level)
 #define AMDV1_IR		BIT_ULL(61)
 #define AMDV1_IW		BIT_ULL(62)
 
-static struct dsim_pte amdv1_decode(u64 entry, unsigned int level)
+static struct dsim_pte amdv1_decode(u64 entry, unsigned int level, bool ad)
 {
 	unsigned int next = FIELD_GET(AMDV1_NEXT_LEVEL, entry);
 	u64 addr = entry & TABLE_ADDR;
@@ -164,6 +168,58 @@ static struct dsim_pte amdv1_decode(u64 entry, unsigned int level)
 	return table_pte(entry, perm, next - 1);
 }
 
+/*
+ * Arm VMSAv8-64 stage 1, 4 KiB granule, 48-bit addresses, as an SMMUv3 reads it
+ * for a request that is not privileged.  The specification counts levels the
+ * other way: our level 0 is its level 3.
+ *
+ * There is no dirty bit.  AP[2] forbids writing; with DBM ("dirty bit modifier")
+ * set too, the page is writable and clean, and hardware that manages the dirty
+ * state clears AP[2] on the first write.  Hardware that does not takes AP[2] as
+ * it is.  Access flags are in pages and blocks only.  What a descriptor says
+ * of memory types is the interconnect's affair.
+ */
+#define ARM_VALID		BIT_ULL(0)
+#define ARM_TABLE_OR_PAGE	BIT_ULL(1)
+#define ARM_AP1_UNPRIVILEGED	BIT_ULL(6)
+#define ARM_AP2_READ_ONLY	BIT_ULL(7)
+#define ARM_AF			BIT_ULL(10)
+#define ARM_DBM			BIT_ULL(51)
+#define ARM_APTABLE0_PRIVILEGED	BIT_ULL(61)
+#define ARM_APTABLE1_READ_ONLY	BIT_ULL(62)
+#define ARM_OUTPUT_ADDR		GENMASK_ULL(47, 12)
+
+static struct dsim_pte armlpae_decode(u64 entry, unsigned int level, bool ad)
+{
+	u64 addr = entry & ARM_OUTPUT_ADDR;
+	u8 perm = DSIM_PERM_R | DSIM_PERM_W;
+	bool clean;
+
+	if (!(entry & ARM_VALID))
+		return PTE_NONE;
+
+	if (level && (entry & ARM_TABLE_OR_PAGE)) {
+		if (entry & ARM_APTABLE1_READ_ONLY)
+			perm &= ~DSIM_PERM_W;
+		if (entry & ARM_APTABLE0_PRIVILEGED)
+			perm = 0;
+		return table_pte(addr, perm, level - 1);
+	}
+	/* Blocks end at 1 GiB, and in the last level there are none */
+	if (level > 2 || (!level && !(entry & ARM_TABLE_OR_PAGE)))
+		return PTE_RESERVED;
+
+	clean = ad && (entry & ARM_DBM);
+	if ((entry & ARM_AP2_READ_ONLY) && !clean)
+		perm &= ~DSIM_PERM_W;
+	/* Nobody sets the access flag: that is a fault which software wants */
+	if (!(entry & ARM_AP1_UNPRIVILEGED) || (!ad && !(entry & ARM_AF)))
+		perm = 0;
+	/* Address bits below a block are RES0, which hardware ignores */
+	return leaf_pte(addr & ~below_page(level_shift(level)), perm,
+			level_shift(level));
+}
+
 const struct dsim_format dsim_formats[DSIM_NR_FORMATS] = {
 	[DSIM_VTDSS] = {
 		.name = "vtdss",
@@ -187,15 +243,33 @@ const struct dsim_format dsim_formats[DSIM_NR_FORMATS] = {
 		.sign_extend = true,
 		.decode = x86_64_decode,
 	},
+	[DSIM_ARMLPAE] = {
+		.name = "armlpae",
+		.accessed = ARM_AF,
+		.dirty = ARM_AP2_READ_ONLY,
+		.dirty_is_clear = true,
+		.always_ad = true,
+		.decode = armlpae_decode,
+	},
 };
 EXPORT_SYMBOL_IF_KUNIT(dsim_formats);
 
-/* Set @bits in an entry that still holds @seen; false when it changed */
-static bool entry_set(u64 *entry, u64 seen, u64 bits)
+/* Update an entry that still holds @seen; false when it changed */
+static bool entry_update(u64 *entry, u64 seen, u64 update)
 {
-	if ((seen & bits) == bits)
-		return true;
-	return cmpxchg64(entry, seen, seen | bits) == seen;
+	return update == seen || cmpxchg64(entry, seen, update) == seen;
+}
+
+static bool is_dirty(const struct dsim_format *format, u64 entry)
+{
+	return !(entry & format->dirty) == format->dirty_is_clear;
+}
+
+static u64 make_dirty(const struct dsim_format *format, u64 entry)
+{
+	if (format->dirty_is_clear)
+		return entry & ~format->dirty;
+	return entry | format->dirty;
 }
 
 static bool iova_in_range(const struct dsim_format *format, unsigned int levels,
@@ -248,7 +322,7 @@ static int try_walk(const struct dsim_root *root, u64 iova, u8 access,
 		if (!entry)
 			return DSIM_FAULT_BUS;
 		seen = READ_ONCE(*entry);
-		pte = format->decode(seen, level);
+		pte = format->decode(seen, level, ad);
 		perm &= pte.perm;
 
 		if (pte.kind == DSIM_PTE_NONE)
@@ -262,7 +336,7 @@ static int try_walk(const struct dsim_root *root, u64 iova, u8 access,
 			return DSIM_FAULT_NOT_PRESENT;
 		/* Hardware may set A on the way even when the walk then fails */
 		if (ad && format->accessed_tables) {
-			if (!entry_set(entry, seen, format->accessed))
+			if (!entry_update(entry, seen, seen | format->accessed))
 				return -EAGAIN;
 			out->a_set += !(seen & format->accessed);
 		}
@@ -275,23 +349,22 @@ static int try_walk(const struct dsim_root *root, u64 iova, u8 access,
 	if ((access & DSIM_PERM_W) && !(perm & DSIM_PERM_W))
 		return DSIM_FAULT_WRITE;
 
-	update = 0;
+	update = seen;
 	if (ad) {
-		update = format->accessed;
+		update |= format->accessed;
 		if ((access & DSIM_PERM_W) && !keep_clean)
-			update |= format->dirty;
+			update = make_dirty(format, update);
 	}
-	if (!entry_set(entry, seen, update))
+	if (!entry_update(entry, seen, update))
 		return -EAGAIN;
 
 	out->a_set += !!(update & ~seen & format->accessed);
-	out->d_set = !!(update & ~seen & format->dirty);
+	out->d_set = !!((update ^ seen) & format->dirty);
 	out->size_lg2 = pte.size_lg2;
 	out->iova = iova & ~(BIT_ULL(pte.size_lg2) - 1);
 	out->pa = pte.pa;
 	out->perm = perm;
-	out->dirty = !ad || keep_clean ||
-		     ((seen | update) & format->dirty);
+	out->dirty = !ad || keep_clean || is_dirty(format, update);
 	return DSIM_FAULT_NONE;
 }
 

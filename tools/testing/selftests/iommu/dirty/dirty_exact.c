@@ -12,6 +12,7 @@
  */
 #include <fcntl.h>
 #include <pthread.h>
+#include <time.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
@@ -287,8 +288,8 @@ FIXTURE_VARIANT(exact)
 	struct dsim_config config;
 	size_t data_size;
 	bool huge;
-	/* software sets D in what it maps: dirty until it is first read */
-	bool born_dirty;
+	/* the base maps what is dirty already, until it is first read */
+	bool born_dirty_on_base;
 };
 
 FIXTURE_VARIANT_ADD(exact, vtdss_4k)
@@ -328,7 +329,6 @@ FIXTURE_VARIANT_ADD(exact, x86_64_4k)
 {
 	.config = { .format = "x86_64", .page_sizes = SZ_4K },
 	.data_size = DATA_4K,
-	.born_dirty = true,
 };
 
 FIXTURE_VARIANT_ADD(exact, x86_64_2m)
@@ -336,9 +336,24 @@ FIXTURE_VARIANT_ADD(exact, x86_64_2m)
 	.config = { .format = "x86_64", .page_sizes = SIZES_LARGE },
 	.data_size = DATA_2M,
 	.huge = true,
-	.born_dirty = true,
 };
 
+FIXTURE_VARIANT_ADD(exact, armlpae_4k)
+{
+	.config = { .format = "armlpae", .page_sizes = SZ_4K },
+	.data_size = DATA_4K,
+	.born_dirty_on_base = true,
+};
+
+FIXTURE_VARIANT_ADD(exact, armlpae_2m)
+{
+	.config = { .format = "armlpae", .page_sizes = SIZES_LARGE },
+	.data_size = DATA_2M,
+	.huge = true,
+	.born_dirty_on_base = true,
+};
+
+#define BORN_DIRTY	(on_base() && variant->born_dirty_on_base)
 #define LEAVES_ARE_4K	(variant->config.page_sizes == SZ_4K)
 
 FIXTURE_SETUP(exact)
@@ -830,6 +845,42 @@ TEST_F(exact, part_of_a_large_entry)
 		KNOWN_ON_BASE(return, sum.lost, "%zu pages lost", sum.lost);
 }
 
+/*
+ * From the middle of an entry on, over others. Each is reported as a whole from
+ * its own beginning, whether it is the first, or the last, of which the range
+ * has only a little.
+ */
+TEST_F(exact, from_inside_of_a_large_entry_on)
+{
+	uint64_t leaf = DATA_IOVA, size = SZ_2M;
+	bool arm = !strcmp(variant->config.format, "armlpae");
+
+	if (!variant->huge)
+		SKIP(return, "needs large entries beside each other");
+	/* the first, and not its neighbour */
+	POKE(leaf);
+	ASK(.iova = leaf + size / 2, .length = size);
+	ASK_ALL();
+	/* the last, and not the first */
+	POKE(leaf + 2 * size);
+	ASK(.iova = leaf + size / 2, .length = size + 3 * size / 4);
+	ASK_ALL();
+	ASK_ALL();
+	/* all of them */
+	POKE(leaf);
+	POKE(leaf + size);
+	POKE(leaf + 2 * size);
+	ASK(.iova = leaf + 3 * size / 4, .length = size + size / 2,
+	    .flags = PEEK);
+	ASK(.iova = leaf + 3 * size / 4, .length = size + size / 2);
+	ASK_ALL();
+	ASK_ALL();
+	if (on_base())
+		KNOWN_ON_BASE(return, sum.lost && (sum.extra || !arm),
+			      "%zu pages lost, %zu not written", sum.lost,
+			      sum.extra);
+}
+
 TEST_F(exact, part_of_a_large_entry_peeked_at)
 {
 	uint64_t leaf = 0, size = largest_leaf(&self->vm, &leaf);
@@ -945,6 +996,103 @@ TEST_F(exact, holes)
 		KNOWN_ON_BASE(return, sum.lost,
 			      "%zu pages behind a hole not reported", sum.lost);
 	ASK(.iova = RING_IOVA, .length = self->shadow.size);
+}
+
+/* ---- What a read costs the device ---- */
+
+/* The device reads 8 bytes of each of @n pages, to @dst */
+static int read_pages(struct dsim *d, struct shadow *s, uint64_t iova,
+		      unsigned int n, uint64_t dst)
+{
+	for (unsigned int i = 0; i < n; i++) {
+		struct dsim_desc desc = {
+			.op = DSIM_OP_COPY,
+			.src = iova + i * SZ_4K,
+			.dst = dst,
+			.len = 8,
+		};
+
+		shadow_wrote(s, RING_IOVA +
+			     d->tail % RING_ENTRIES * sizeof(desc) +
+			     offsetof(struct dsim_desc, status), 4);
+		shadow_wrote(s, dst, 8);
+		dsim_put(d, &desc);
+	}
+	return dsim_kick(d) ?: dsim_wait(d);
+}
+
+/*
+ * What is dirty is far apart: the IOTLB keeps what it knows of the pages between,
+ * which are clean. Each page here has a place of its own in it: it goes by page
+ * number, modulo 256.
+ */
+#define MIDDLE_PAGES	32U
+
+TEST_F_TIMEOUT(exact, iotlb_between_far_apart_pages, LONG)
+{
+	uint64_t near = DATA_IOVA + 100 * SZ_4K;
+	uint64_t middle = DATA_IOVA + SZ_1G / 2;
+	uint64_t far = DATA_IOVA + SZ_1G + 101 * SZ_4K;
+	uint64_t end = DATA_IOVA + SZ_1G + self->vm.data_size;
+	/* @near, and of the ring two pages at most, to read and to write */
+	const long long others = 1 + 2 * 2;
+	long long walks, flushed;
+	struct dsim *d = &self->dev;
+	struct vm *vm = &self->vm;
+	struct shadow wide;
+
+	if (!LEAVES_ARE_4K)
+		SKIP(return, "once for each format will do");
+	ASSERT_EQ(0, window_init(&wide, vm, RING_IOVA, end - RING_IOVA));
+	/* no hole: the base reads no further */
+	for (uint64_t at = DATA_IOVA + vm->data_size; at < end;
+	     at += vm->data_size) {
+		ASSERT_EQ(0, vm_map(vm, at, vm->data, vm->data_size, MAP_RW));
+	}
+	/* what is mapped may be born dirty */
+	ask(&wide, (struct question){ .iova = RING_IOVA, .length = wide.size });
+
+	for (int i = 0; i < 4; i++) {
+		ASSERT_EQ(0, poke(d, &self->shadow, far, SZ_4K, 1));
+		ASSERT_EQ(0, read_pages(d, &self->shadow, middle, MIDDLE_PAGES,
+					near));
+		memcpy(wide.want, self->shadow.want,
+		       (LOW_BYTES + vm->data_size) / SZ_4K / 8);
+		wrote(&wide, far, 8);
+		flushed = dsim_stat(NAME, "flushed");
+		ASK_OF(&wide, .iova = RING_IOVA, .length = wide.size);
+		shadow_clean(&self->shadow);
+		flushed = dsim_stat(NAME, "flushed") - flushed;
+
+		walks = dsim_stat(NAME, "walks");
+		ASSERT_EQ(0, read_pages(d, &self->shadow, middle, MIDDLE_PAGES,
+					near));
+		walks = dsim_stat(NAME, "walks") - walks;
+		TH_LOG("%lld entries flushed, %lld walks", flushed, walks);
+		if (on_base()) {
+			ASSERT_LE(MIDDLE_PAGES, flushed);
+			ASSERT_LE(MIDDLE_PAGES, walks);
+		} else {
+			ASSERT_GE(others, walks);
+			/* and at least what is dirty */
+			ASSERT_LE(3, flushed);
+			ASSERT_GT(MIDDLE_PAGES, flushed);
+		}
+
+		/* what was kept is known to be clean */
+		ASSERT_EQ(0, poke(d, &self->shadow, middle, 2 * SZ_4K,
+				  MIDDLE_PAGES / 2));
+		memcpy(wide.want, self->shadow.want,
+		       (LOW_BYTES + vm->data_size) / SZ_4K / 8);
+		for (unsigned int page = 0; page < MIDDLE_PAGES; page += 2)
+			wrote(&wide, middle + page * SZ_4K, 8);
+		ASK_OF(&wide, .iova = RING_IOVA, .length = wide.size);
+		shadow_clean(&self->shadow);
+	}
+	shadow_free(&wide);
+	ASSERT_SO_FAR_SO_GOOD();
+	if (on_base())
+		KNOWN_ON_BASE(return, true, "a read flushed all between");
 }
 
 /* ---- The state of tracking ---- */
@@ -1202,7 +1350,7 @@ TEST_F(exact, unmapped_before_it_was_read)
 
 	for (int i = 0; i < 6; i++) {
 		ASSERT_EQ(0, map_pages(vm, iova, SPARE(vm), pages, MAP_RW));
-		if (variant->born_dirty)
+		if (BORN_DIRTY)
 			wrote(s, iova, pages * SZ_4K);
 		if (i & 1) {
 			ASK(.iova = RING_IOVA, .length = s->size);
@@ -1220,7 +1368,7 @@ TEST_F(exact, unmapped_before_it_was_read)
 			ASSERT_EQ(0, map_pages(vm, iova,
 					       SPARE(vm) + pages * SZ_4K,
 					       pages, MAP_RW));
-			if (variant->born_dirty)
+			if (BORN_DIRTY)
 				wrote(s, iova, pages * SZ_4K);
 		}
 		ASK(.iova = iova, .length = pages * SZ_4K, .flags = PEEK);
@@ -1240,12 +1388,81 @@ TEST_F(exact, unmapped_before_it_was_read)
 		KNOWN_ON_BASE(return, sum.lost, "%zu pages lost", sum.lost);
 	ASSERT_EQ(0, map_pages(vm, DATA_IOVA, SPARE(vm), 16, MAP_RW));
 	memset(vm->leaf, 12, vm->data_size / SZ_4K);
-	if (variant->born_dirty)
+	if (BORN_DIRTY)
 		wrote(s, DATA_IOVA, 16 * SZ_4K);
 	ASK_ALL();
 	ASK_ALL();
 	POKE_PAGES(DATA_IOVA + 4 * SZ_4K, 3);
 	ASK_ALL();
+}
+
+static unsigned long long now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000000000ULL + ts.tv_nsec;
+}
+
+static void spin(unsigned long long ns)
+{
+	unsigned long long end = now_ns() + ns;
+
+	while (now_ns() < end)
+		;
+}
+
+/*
+ * The first write to a page comes at the moment when it is unmapped, as often a
+ * bit sooner as a bit later. What the page holds then says whether there was one,
+ * and so must the bitmap.
+ */
+TEST_F_TIMEOUT(exact, written_while_it_is_unmapped, LONG)
+{
+	uint64_t iova = DATA_IOVA + self->vm.data_size;
+	unsigned long long end = now_ms() + 4000;
+	unsigned int rounds, written = 0;
+	struct shadow *s = &self->shadow;
+	unsigned long long delay = 20000;
+	struct dsim *d = &self->dev;
+	struct vm *vm = &self->vm;
+	volatile uint64_t *word = (void *)SPARE(vm);
+	struct dsim_desc desc = {
+		.op = DSIM_OP_SCATTER,
+		.dst = iova,
+		.value = 1,
+		.count = 1,
+	};
+
+	d->trap = true;
+	for (rounds = 0; rounds < 100 || now_ms() < end; rounds++) {
+		*word = 0;
+		ASSERT_EQ(0, map_pages(vm, iova, SPARE(vm), 1, MAP_RW));
+		if (BORN_DIRTY)
+			wrote(s, iova, SZ_4K);
+		ASK(.iova = RING_IOVA, .length = s->size);
+		shadow_wrote(s, RING_IOVA +
+			     d->tail % RING_ENTRIES * sizeof(desc) +
+			     offsetof(struct dsim_desc, status), 4);
+		dsim_put(d, &desc);
+		ASSERT_EQ(0, dsim_kick(d));
+		spin(delay);
+		ASSERT_EQ(0, vm_unmap(vm, iova, SZ_4K));
+		ASSERT_EQ(0, dsim_wait(d));
+		if (*word) {
+			wrote(s, iova, 8);
+			written++;
+			delay -= delay / 16;
+		} else {
+			delay += delay / 16 + 16;
+		}
+		ASK(.iova = RING_IOVA, .length = s->size);
+	}
+	TH_LOG("%u rounds, %u times written, in the end after %llu ns", rounds,
+	       written, delay);
+	EXPECT_LE(1, written);
+	if (on_base())
+		KNOWN_ON_BASE(return, sum.lost, "%zu pages lost", sum.lost);
 }
 
 /* ---- Many at once ---- */
@@ -1490,14 +1707,15 @@ TEST_F_TIMEOUT(exact, map_write_unmap_while_reading, LONG)
 	other.crowd = &c;
 	ASSERT_EQ(0, pthread_create(thread + 0, NULL, reader, &c));
 	ASSERT_EQ(0, pthread_create(thread + 1, NULL, noise, &other));
-	/* on the base until it goes wrong, which takes a slow reader */
-	while (rounds-- && !sum.lost && !_metadata->exit_code) {
+	/* on the base until it goes wrong, but not before somebody read */
+	while (rounds-- && !_metadata->exit_code &&
+	       (!sum.lost || !__atomic_load_n(&c.reads, __ATOMIC_RELAXED))) {
 		unsigned int pages = 1 + rnd(&self->seed) % 24;
 		unsigned int first = rnd(&self->seed) % pages;
 		struct answer a;
 
 		EXPECT_EQ(0, map_pages(vm, iova, SPARE(vm), pages, MAP_RW));
-		if (variant->born_dirty)
+		if (BORN_DIRTY)
 			wrote(s, iova, pages * SZ_4K);
 		EXPECT_EQ(0, poke(d, s, iova + first * SZ_4K, SZ_4K,
 				  pages - first));

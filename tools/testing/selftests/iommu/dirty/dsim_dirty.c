@@ -43,8 +43,8 @@ FIXTURE_VARIANT(dirty)
 	struct dsim_config config;
 	size_t data_size;
 	bool huge;
-	/* software sets D in what it maps: dirty until it is first read */
-	bool born_dirty;
+	/* the base maps what is dirty already, until it is first read */
+	bool born_dirty_on_base;
 	/* forgets too soon for a flush to matter */
 	bool tiny_iotlb;
 };
@@ -98,7 +98,6 @@ FIXTURE_VARIANT_ADD(dirty, x86_64_4k)
 {
 	.config = { .format = "x86_64", .page_sizes = SZ_4K },
 	.data_size = DATA_4K,
-	.born_dirty = true,
 };
 
 FIXTURE_VARIANT_ADD(dirty, x86_64_2m)
@@ -106,8 +105,24 @@ FIXTURE_VARIANT_ADD(dirty, x86_64_2m)
 	.config = { .format = "x86_64", .page_sizes = SZ_4K | SZ_2M },
 	.data_size = DATA_2M,
 	.huge = true,
-	.born_dirty = true,
 };
+
+FIXTURE_VARIANT_ADD(dirty, armlpae_4k)
+{
+	.config = { .format = "armlpae", .page_sizes = SZ_4K },
+	.data_size = DATA_4K,
+	.born_dirty_on_base = true,
+};
+
+FIXTURE_VARIANT_ADD(dirty, armlpae_2m)
+{
+	.config = { .format = "armlpae", .page_sizes = SZ_4K | SZ_2M },
+	.data_size = DATA_2M,
+	.huge = true,
+	.born_dirty_on_base = true,
+};
+
+#define BORN_DIRTY	(on_base() && variant->born_dirty_on_base)
 
 FIXTURE_SETUP(dirty)
 {
@@ -490,7 +505,7 @@ TEST_F(dirty, map_while_tracking)
 		word = 0;
 		ASSERT_EQ(0, vm_get_dirty(&self->vm, self->vm.hwpt, iova, SZ_4K,
 					  0, &word));
-		EXPECT_EQ(variant->born_dirty, word);
+		EXPECT_EQ(BORN_DIRTY, word);
 		word = 0;
 		if (i & 1) {
 			ASSERT_EQ(DSIM_DESC_DONE,
@@ -717,6 +732,18 @@ FIXTURE_VARIANT_ADD(offer, x86_64)
 {
 	.config = { .format = "x86_64" },
 	.on_ours = true,
+};
+
+FIXTURE_VARIANT_ADD(offer, armlpae)
+{
+	.config = { .format = "armlpae" },
+	.on_base = true,
+	.on_ours = true,
+};
+
+FIXTURE_VARIANT_ADD(offer, armlpae_without_ad)
+{
+	.config = { .format = "armlpae", .no_ad = true },
 };
 
 FIXTURE_SETUP(offer)

@@ -48,6 +48,11 @@ FIXTURE_VARIANT_ADD(dma, x86_64)
 	.config = { .format = "x86_64" },
 };
 
+FIXTURE_VARIANT_ADD(dma, armlpae)
+{
+	.config = { .format = "armlpae" },
+};
+
 FIXTURE_SETUP(dma)
 {
 	struct dsim *d = &self->dev;

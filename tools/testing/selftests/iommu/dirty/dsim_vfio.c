@@ -669,7 +669,9 @@ TEST(bad_options)
 /* Devices come and go without leaving anything behind */
 TEST(make_and_remove_many)
 {
-	static const char *const formats[] = { "vtdss", "amdv1", "x86_64" };
+	static const char *const formats[] = {
+		"vtdss", "amdv1", "x86_64", "armlpae",
+	};
 	struct dsim d[8];
 	char name[32];
 
