@@ -79,62 +79,36 @@ enum kind {
 	FAILED,		/* a read, since there was nothing to read */
 };
 
-/**
- * struct event - something that was done to an HWPT
- * @kind: what
- * @begin: tick before it
- * @end: tick after it
- * @shift: of a read: log2 of the pages that a bit stood for; -1 is half of one
- * @asked: pages that were asked for
- * @said: pages that were written, or reported as such
- * @muddled: of a read: tracking was stopped or started meanwhile
- */
+/* Something that was done to an HWPT */
 struct event {
 	enum kind kind;
-	uint64_t begin;
-	uint64_t end;
-	int shift;
-	uint64_t asked[WORDS];
-	uint64_t said[WORDS];
-	bool muddled;
+	uint64_t begin;			/* tick before it */
+	uint64_t end;			/* tick after it */
+	int shift;			/* pages of a bit, -1: half of one */
+	uint64_t asked[WORDS];		/* pages that were asked for */
+	uint64_t said[WORDS];		/* written, or reported as such */
+	bool muddled;			/* tracking stopped meanwhile */
 };
 
-/**
- * struct slot - a range that is mapped and unmapped as a whole
- * @lock: for writing to unmap it, for reading while it is written
- * @first: page of the window
- * @pages: how many
- * @mem: its memory
- * @huge: it is one leaf
- */
+/* A range that is mapped and unmapped as a whole */
 struct slot {
-	pthread_rwlock_t lock;
+	pthread_rwlock_t lock;		/* to unmap it; shared to write it */
 	unsigned int first;
 	unsigned int pages;
 	uint8_t *mem;
-	bool huge;
+	bool huge;			/* one leaf */
 };
 
-/**
- * struct reader - an HWPT, or the ones that take its place
- * @space: where it is
- * @name: for people
- * @hwpt: its id now
- * @born_dirty: software sets D in what it maps
- * @gate: for reading while an event is under way, for writing to judge
- * @lock: protects @n and adding to @log
- * @n: events since the round began
- * @log: those
- */
+/* An HWPT, and those that take its place */
 struct reader {
 	struct space *space;
 	char name[32];
 	uint32_t hwpt;
-	bool born_dirty;
-	pthread_rwlock_t gate;
-	pthread_mutex_t lock;
+	bool born_dirty;		/* mapping makes dirty */
+	pthread_rwlock_t gate;		/* to judge; shared to add events */
+	pthread_mutex_t lock;		/* of the log */
 	unsigned int n;
-	struct event log[MAX_EVENTS];
+	struct event log[MAX_EVENTS];	/* since the round began */
 };
 
 struct space {
@@ -145,25 +119,15 @@ struct space {
 	unsigned int nslots;
 	struct reader *readers[MAX_READERS];
 	unsigned int nreaders;
-	int access;
+	int access;			/* of an emulated device, or -1 */
 };
 
-/**
- * struct device - a device and what its thread knows
- * @dsim: the device
- * @space: where it does DMA
- * @readers: HWPTs that it moves between
- * @nreaders: how many
- * @cur: which it is attached to
- * @ring_page: page of the window where its ring begins
- * @seed: of its choices
- */
 struct device {
 	struct dsim dsim;
 	struct space *space;
-	struct reader *readers[2];
+	struct reader *readers[2];	/* that it moves between */
 	unsigned int nreaders;
-	unsigned int cur;
+	unsigned int cur;		/* the one it is attached to */
 	unsigned int ring_page;
 	uint64_t seed;
 };
@@ -483,22 +447,14 @@ static void judge(struct reader *r)
 
 /* ---- Readers ---- */
 
-/**
- * struct question - how to read
- * @first: page of the window
- * @pages: how many
- * @shift: log2 of the pages that a bit stands for; -1 is half of one
- * @peek: clear nothing
- * @map: where the bitmap goes
- * @room: bytes that can be written there
- */
+/* How to read; a bit is as in struct event */
 struct question {
 	unsigned int first;
 	unsigned int pages;
 	int shift;
 	bool peek;
 	uint8_t *map;
-	size_t room;
+	size_t room;			/* bytes that can be written there */
 };
 
 static unsigned int bits_of(const struct question *q)
@@ -969,7 +925,7 @@ static void *access_on(void *arg)
 		}
 		let_go(&s, 1);
 		ADD(accesses, 1);
-		nap(below(&me->seed, 2000));
+		nap(below(&me->seed, 500));
 	}
 	return NULL;
 }
@@ -1014,6 +970,7 @@ static void recreate(struct device *d)
 	static pthread_mutex_t one = PTHREAD_MUTEX_INITIALIZER;
 	struct reader *r = current_reader(d);
 	uint32_t old = r->hwpt, new;
+	unsigned long long end;
 	uint64_t begin;
 	int rc;
 
@@ -1029,10 +986,11 @@ static void recreate(struct device *d)
 	if (below(&d->seed, 2))
 		track(r, old, false);
 	/* busy as long as somebody reads, and soon nobody does any more */
+	end = now_ms() + 60000;
 	do {
 		enter();
 		rc = leave(vm_destroy_object(&r->space->vm, old));
-	} while (rc == -EBUSY);
+	} while (rc == -EBUSY && now_ms() < end);
 	must("destroy", rc);
 	record_reset(r, begin, tick());
 	ADD(resets, 1);
@@ -1437,6 +1395,10 @@ int main(void)
 		ksft_test_result(ran && !on_base() && !sum.lost &&
 				 !sum.invented, "nothing lost, nothing invented\n");
 
+	if (on_base()) {
+		ksft_test_result_skip("the base loses pages anyhow\n");
+		ksft_finished();
+	}
 	ran = stress(3, true);
 	ksft_test_result(ran && sum.lost,
 			 "an IOTLB that is not flushed loses pages\n");
