@@ -7,7 +7,6 @@
 #include <linux/interval_tree.h>
 #include <linux/iommufd_dirty.h>
 #include <linux/overflow.h>
-#include <linux/rculist.h>
 #include <linux/slab.h>
 #include <trace/events/iommufd_dirty.h>
 
@@ -43,18 +42,11 @@ void iommufd_dirty_access_wrote(struct io_pagetable *iopt, unsigned long iova,
 				unsigned long last)
 {
 	struct iommufd_dirty_tracker *tracker = &iopt->dirty;
-	struct iommufd_dirty_reader *reader;
 
-	if (list_empty(&tracker->readers))
-		return;
 	trace_iommufd_dirty_mark(
 		container_of(iopt, struct iommufd_ioas, iopt)->obj.id, iova,
 		last);
-	atomic64_add((last >> PAGE_SHIFT) - (iova >> PAGE_SHIFT) + 1,
-		     &tracker->access.pages);
-	guard(rcu)();
-	list_for_each_entry_rcu(reader, &tracker->readers, node)
-		dirty_bitmap_set(&reader->pending, iova, last);
+	iommufd_dirty_push(tracker, &tracker->access, iova, last);
 }
 EXPORT_SYMBOL_IF_KUNIT(iommufd_dirty_access_wrote);
 

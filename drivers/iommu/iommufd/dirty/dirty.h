@@ -315,6 +315,9 @@ int iommufd_dirty_reader_read(struct io_pagetable *iopt,
 void iommufd_dirty_record_slow(struct iommufd_dirty_tracker *tracker,
 			       struct iommufd_dirty_provider *provider,
 			       unsigned long iova, unsigned long last);
+void iommufd_dirty_push(struct iommufd_dirty_tracker *tracker,
+			struct iommufd_dirty_provider *provider,
+			unsigned long iova, unsigned long last);
 void iommufd_dirty_record_range(struct iommufd_dirty_tracker *tracker,
 				struct iommufd_dirty_provider *provider,
 				unsigned long iova, unsigned long last);
@@ -363,13 +366,15 @@ struct iommufd_dirty_hwpt {
 	struct iommufd_dirty_reader reader;
 	struct iommufd_dirty_provider iommu;
 	struct iova_bitmap *sink;
+	struct iova_bitmap *unmap_sink;
 	struct iommu_iotlb_gather *gather;
 	unsigned int flushes;
 	struct iommufd_dirty_provider all;
 };
 
 int iommufd_dirty_domain_init(struct iommufd_hwpt_paging *hwpt);
-void iommufd_dirty_domain_destroy(struct iommufd_hwpt_paging *hwpt);
+void iommufd_dirty_domain_remove(struct iommufd_hwpt_paging *hwpt);
+void iommufd_dirty_domain_free(struct iommufd_hwpt_paging *hwpt);
 
 /* ---- Provider: everything ---- */
 

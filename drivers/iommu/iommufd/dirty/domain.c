@@ -46,6 +46,19 @@ static void domain_sink(void *data, unsigned long iova, size_t length)
 			     iova + length - 1);
 }
 
+/*
+ * The page table code found an entry dirty when it took it out: hardware set the
+ * bit after all was collected that was known when unmapping began.  The range is
+ * still mapped as far as the IOAS knows, so there are chunks for it.
+ */
+static void unmap_sink(void *data, unsigned long iova, size_t length)
+{
+	struct iommufd_hwpt_paging *hwpt = data;
+
+	iommufd_dirty_push(&hwpt->ioas->iopt.dirty, &hwpt->dirty.iommu, iova,
+			   iova + length - 1);
+}
+
 static int walk(struct io_pagetable *iopt,
 		struct iommufd_dirty_provider *provider, unsigned long iova,
 		unsigned long last, unsigned long flags,
@@ -93,6 +106,8 @@ static int domain_start(struct io_pagetable *iopt,
 	rc = walk(iopt, provider, 0, ULONG_MAX, 0, NULL);
 	if (rc)
 		return rc;
+	/* From the first time on, for good: unmapping looks at it unlocked */
+	WRITE_ONCE(domain->unmap_dirty, to_dirty_hwpt(provider)->unmap_sink);
 	return domain->dirty_ops->set_dirty_tracking(domain, true);
 }
 
@@ -122,6 +137,14 @@ static const struct iommufd_dirty_provider_ops domain_ops = {
 	.collect = domain_collect,
 };
 
+static struct iova_bitmap *alloc_sink(iova_bitmap_sink_fn_t fn,
+				      struct iommufd_hwpt_paging *hwpt)
+{
+	struct iova_bitmap *sink = iova_bitmap_alloc_sink(fn, hwpt);
+
+	return IS_ERR(sink) ? NULL : sink;
+}
+
 /**
  * iommufd_dirty_domain_init() - Make a provider of an HWPT's page table
  * @hwpt: the HWPT; its domain may have no dirty_ops, then there is none
@@ -138,11 +161,10 @@ int iommufd_dirty_domain_init(struct iommufd_hwpt_paging *hwpt)
 
 	if (!domain->dirty_ops)
 		return 0;
-	hwpt->dirty.sink = iova_bitmap_alloc_sink(domain_sink, hwpt);
-	if (IS_ERR_OR_NULL(hwpt->dirty.sink)) {
-		hwpt->dirty.sink = NULL;
+	hwpt->dirty.sink = alloc_sink(domain_sink, hwpt);
+	hwpt->dirty.unmap_sink = alloc_sink(unmap_sink, hwpt);
+	if (!hwpt->dirty.sink || !hwpt->dirty.unmap_sink)
 		return -ENOMEM;
-	}
 
 	provider->ops = &domain_ops;
 	provider->hwpt = hwpt;
@@ -157,16 +179,26 @@ int iommufd_dirty_domain_init(struct iommufd_hwpt_paging *hwpt)
 }
 
 /**
- * iommufd_dirty_domain_destroy() - The page table of an HWPT goes
+ * iommufd_dirty_domain_remove() - The page table of an HWPT goes
  * @hwpt: the HWPT, its domain still in the IOAS
  *
  * Context: process.
  */
-void iommufd_dirty_domain_destroy(struct iommufd_hwpt_paging *hwpt)
+void iommufd_dirty_domain_remove(struct iommufd_hwpt_paging *hwpt)
 {
-	if (!hwpt->dirty.sink)
-		return;
-	iommufd_dirty_provider_remove(&hwpt->ioas->iopt, &hwpt->dirty.iommu);
-	iova_bitmap_free(hwpt->dirty.sink);
-	hwpt->dirty.sink = NULL;
+	if (hwpt->dirty.iommu.ops)
+		iommufd_dirty_provider_remove(&hwpt->ioas->iopt,
+					      &hwpt->dirty.iommu);
+}
+
+/**
+ * iommufd_dirty_domain_free() - The page table of an HWPT is gone
+ * @hwpt: the HWPT, its domain freed
+ */
+void iommufd_dirty_domain_free(struct iommufd_hwpt_paging *hwpt)
+{
+	if (hwpt->dirty.sink)
+		iova_bitmap_free(hwpt->dirty.sink);
+	if (hwpt->dirty.unmap_sink)
+		iova_bitmap_free(hwpt->dirty.unmap_sink);
 }

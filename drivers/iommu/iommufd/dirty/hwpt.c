@@ -137,7 +137,7 @@ void iommufd_dirty_hwpt_release(struct iommufd_hwpt_paging *hwpt)
 	scoped_guard(mutex, &hwpt->dirty.reader.lock)
 		if (hwpt->dirty.reader.active)
 			iommufd_dirty_reader_stop(iopt, &hwpt->dirty.reader);
-	iommufd_dirty_domain_destroy(hwpt);
+	iommufd_dirty_domain_remove(hwpt);
 	iommufd_dirty_provider_remove(iopt, &hwpt->dirty.all);
 	hwpt->dirty.all.ops = NULL;
 }

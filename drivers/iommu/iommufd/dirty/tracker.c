@@ -100,6 +100,31 @@ void iommufd_dirty_record_slow(struct iommufd_dirty_tracker *tracker,
 }
 EXPORT_SYMBOL_IF_KUNIT(iommufd_dirty_record_slow);
 
+/**
+ * iommufd_dirty_push() - A range was written, and nobody asked
+ * @tracker: the tracker
+ * @provider: who says so
+ * @iova: first address
+ * @last: last address
+ *
+ * Context: any, interrupts included; the range is mapped.
+ */
+void iommufd_dirty_push(struct iommufd_dirty_tracker *tracker,
+			struct iommufd_dirty_provider *provider,
+			unsigned long iova, unsigned long last)
+{
+	struct iommufd_dirty_reader *reader;
+
+	if (list_empty(&tracker->readers))
+		return;
+	atomic64_add((last >> provider->shift) - (iova >> provider->shift) + 1,
+		     &provider->pages);
+	guard(rcu)();
+	list_for_each_entry_rcu(reader, &tracker->readers, node)
+		if (concerns(provider, reader))
+			dirty_bitmap_set(&reader->pending, iova, last);
+}
+
 /*
  * Whatever went wrong, the pages may have been written: say so, once, and count
  * it.
