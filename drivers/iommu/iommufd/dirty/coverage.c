@@ -100,7 +100,7 @@ static bool better(const struct iommufd_dirty_provider *a,
 
 static struct iommufd_dirty_provider *
 best(const struct iommufd_dirty_tracker *tracker,
-     const struct iommufd_dirty_attach *at)
+     const struct iommufd_dirty_attachment *at)
 {
 	u32 allowed = allowed_for(tracker, at->idev);
 	struct iommufd_dirty_provider *found = NULL;
@@ -127,7 +127,7 @@ static bool is_read(const struct iommufd_dirty_tracker *tracker,
 static bool has_device(const struct iommufd_dirty_tracker *tracker,
 		       const struct iommufd_hwpt_paging *hwpt)
 {
-	struct iommufd_dirty_attach *at;
+	struct iommufd_dirty_attachment *at;
 
 	list_for_each_entry(at, &tracker->attached, node)
 		if (at->hwpt == hwpt)
@@ -139,7 +139,7 @@ static bool has_device(const struct iommufd_dirty_tracker *tracker,
  * iommufd_dirty_choose() - Find a provider for each device
  * @tracker: of the IOAS; its lock is held
  *
- * Says in &iommufd_dirty_attach.next which one, and in
+ * Says in &iommufd_dirty_attachment.next which one, and in
  * &iommufd_dirty_provider.wanted whether any device needs it.  What stands for
  * all devices of an HWPT is wanted too while there are none.
  *
@@ -149,7 +149,7 @@ static bool has_device(const struct iommufd_dirty_tracker *tracker,
 int iommufd_dirty_choose(struct iommufd_dirty_tracker *tracker)
 {
 	struct iommufd_dirty_provider *provider;
-	struct iommufd_dirty_attach *at;
+	struct iommufd_dirty_attachment *at;
 	int rc = 0;
 
 	lockdep_assert_held(&tracker->lock);
@@ -181,7 +181,7 @@ void iommufd_dirty_chosen(struct io_pagetable *iopt)
 {
 	struct iommufd_ioas *ioas = container_of(iopt, struct iommufd_ioas,
 						 iopt);
-	struct iommufd_dirty_attach *at;
+	struct iommufd_dirty_attachment *at;
 
 	lockdep_assert_held(&iopt->dirty.lock);
 	list_for_each_entry(at, &iopt->dirty.attached, node) {
@@ -203,6 +203,8 @@ void iommufd_dirty_chosen(struct io_pagetable *iopt)
  * @idev: the device, attached or not
  *
  * What its IOAS allows is not asked, since it may have none yet.
+ *
+ * Return: true when a provider could stand for it that policy allows.
  */
 bool iommufd_dirty_capable(struct iommufd_device *idev)
 {
@@ -214,20 +216,21 @@ bool iommufd_dirty_capable(struct iommufd_device *idev)
 }
 
 /**
- * iommufd_dirty_hwpt_alloc_flags() - An HWPT is about to be allocated
- * @ioas: for this IOAS
- * @idev: for this device
+ * iommufd_dirty_hwpt_alloc_flags() - An HWPT is about to get its domain
+ * @hwpt: the HWPT
+ * @idev: the device that it is for
  * @flags: what user space asks for.  IOMMU_HWPT_ALLOC_DIRTY_TRACKING is taken
  *	   away where the IOMMU's driver has nothing to do with it.
  *
  * Return: 0, or -EOPNOTSUPP when dirty tracking is asked for and there is no way.
  */
-int iommufd_dirty_hwpt_alloc_flags(struct iommufd_ioas *ioas,
+int iommufd_dirty_hwpt_alloc_flags(struct iommufd_hwpt_paging *hwpt,
 				   struct iommufd_device *idev, u32 *flags)
 {
-	u32 allowed = allowed_for(&ioas->iopt.dirty, idev);
+	u32 allowed = allowed_for(&hwpt->ioas->iopt.dirty, idev);
 
-	if (!(*flags & IOMMU_HWPT_ALLOC_DIRTY_TRACKING))
+	hwpt->dirty.asked = *flags & IOMMU_HWPT_ALLOC_DIRTY_TRACKING;
+	if (!hwpt->dirty.asked)
 		return 0;
 	if (device_iommu_capable(idev->dev, IOMMU_CAP_DIRTY_TRACKING))
 		return allowed & (BIT(IOMMU_DIRTY_PROVIDER_IOMMU) |
@@ -239,11 +242,11 @@ int iommufd_dirty_hwpt_alloc_flags(struct iommufd_ioas *ioas,
 	return 0;
 }
 
-static struct iommufd_dirty_attach *
+static struct iommufd_dirty_attachment *
 find_attach(struct iommufd_hwpt_paging *hwpt, struct iommufd_device *idev,
 	    ioasid_t pasid)
 {
-	struct iommufd_dirty_attach *at;
+	struct iommufd_dirty_attachment *at;
 
 	hlist_for_each_entry(at, &idev->dirty_attached, idev_node)
 		if (at->hwpt == hwpt && at->pasid == pasid)
@@ -252,7 +255,7 @@ find_attach(struct iommufd_hwpt_paging *hwpt, struct iommufd_device *idev,
 }
 
 static int attach_locked(struct io_pagetable *iopt,
-			 struct iommufd_dirty_attach *at)
+			 struct iommufd_dirty_attachment *at)
 {
 	int rc;
 
@@ -280,7 +283,7 @@ static int attach_locked(struct io_pagetable *iopt,
 int iommufd_dirty_attach(struct iommufd_hwpt_paging *hwpt,
 			 struct iommufd_device *idev, ioasid_t pasid)
 {
-	struct iommufd_dirty_attach *at;
+	struct iommufd_dirty_attachment *at;
 	struct io_pagetable *iopt;
 	int rc;
 
@@ -320,7 +323,7 @@ EXPORT_SYMBOL_IF_KUNIT(iommufd_dirty_attach);
 void iommufd_dirty_detach(struct iommufd_hwpt_paging *hwpt,
 			  struct iommufd_device *idev, ioasid_t pasid)
 {
-	struct iommufd_dirty_attach *at;
+	struct iommufd_dirty_attachment *at;
 	struct io_pagetable *iopt;
 
 	if (!hwpt)
@@ -357,7 +360,7 @@ coverage_of(const struct iommufd_dirty_provider *provider)
 
 /* Why @type does not stand for @idev, which is attached as @at says, or not */
 static enum iommu_dirty_reason reason(struct iommufd_device *idev,
-				      const struct iommufd_dirty_attach *at,
+				      const struct iommufd_dirty_attachment *at,
 				      u32 allowed, int type)
 {
 	bool supported;
@@ -386,7 +389,7 @@ static enum iommu_dirty_reason reason(struct iommufd_device *idev,
 static void fill_device(struct iommu_dirty_device_coverage *entry,
 			const struct iommufd_dirty_tracker *tracker,
 			struct iommufd_device *idev,
-			const struct iommufd_dirty_attach *at)
+			const struct iommufd_dirty_attachment *at)
 {
 	int type;
 
@@ -444,7 +447,7 @@ static struct iommu_dirty_device_coverage *next_entry(struct coverage *c)
 static void list_ioas(struct coverage *c, struct io_pagetable *iopt)
 {
 	struct iommu_dirty_device_coverage *entry;
-	struct iommufd_dirty_attach *at;
+	struct iommufd_dirty_attachment *at;
 	struct iommufd_access *access;
 	unsigned long index;
 
@@ -466,7 +469,7 @@ static void list_device(struct coverage *c, struct iommufd_device *idev)
 {
 	struct iommu_dirty_device_coverage *entry;
 	struct iommufd_dirty_tracker *tracker;
-	struct iommufd_dirty_attach *at;
+	struct iommufd_dirty_attachment *at;
 
 	hlist_for_each_entry(at, &idev->dirty_attached, idev_node) {
 		entry = next_entry(c);
@@ -654,7 +657,7 @@ static int set_ioas_policy(struct io_pagetable *iopt, u32 allowed)
 
 static int update_attached(struct iommufd_device *idev)
 {
-	struct iommufd_dirty_attach *at;
+	struct iommufd_dirty_attachment *at;
 	int rc, ret = 0;
 
 	hlist_for_each_entry(at, &idev->dirty_attached, idev_node) {

@@ -226,7 +226,7 @@ struct iommufd_dirty_provider {
 };
 
 /**
- * struct iommufd_dirty_attach - a device that writes to the IOAS
+ * struct iommufd_dirty_attachment - a device that writes to the IOAS
  * @node: link in the tracker's list
  * @idev_node: link in the device's list, under its group's lock
  * @idev: the device
@@ -239,7 +239,7 @@ struct iommufd_dirty_provider {
  * Exists from before the device can write until after it no longer can.  All but
  * @idev_node is under the tracker's lock.
  */
-struct iommufd_dirty_attach {
+struct iommufd_dirty_attachment {
 	struct list_head node;
 	struct hlist_node idev_node;
 	struct iommufd_device *idev;
@@ -258,7 +258,7 @@ struct iommufd_dirty_attach {
  *	  devices coming and going
  * @readers: written under @lock, read under it or RCU
  * @providers: under @lock
- * @attached: devices, as struct iommufd_dirty_attach; under @lock
+ * @attached: devices, as struct iommufd_dirty_attachment; under @lock
  * @allowed: providers that the user allows here, a mask by type; 0: no word on
  *	     it.  Under @lock.
  * @access: provider: accesses
@@ -402,7 +402,7 @@ void iommufd_dirty_access_unpin(struct io_pagetable *iopt,
 int iommufd_dirty_choose(struct iommufd_dirty_tracker *tracker);
 void iommufd_dirty_chosen(struct io_pagetable *iopt);
 bool iommufd_dirty_capable(struct iommufd_device *idev);
-int iommufd_dirty_hwpt_alloc_flags(struct iommufd_ioas *ioas,
+int iommufd_dirty_hwpt_alloc_flags(struct iommufd_hwpt_paging *hwpt,
 				   struct iommufd_device *idev, u32 *flags);
 int iommufd_dirty_attach(struct iommufd_hwpt_paging *hwpt,
 			 struct iommufd_device *idev, ioasid_t pasid);
@@ -414,7 +414,7 @@ int iommufd_dirty_set_policy(struct iommufd_ucmd *ucmd);
 
 /* ---- The HWPT ---- */
 
-int iommufd_dirty_hwpt_init(struct iommufd_hwpt_paging *hwpt, bool asked);
+int iommufd_dirty_hwpt_init(struct iommufd_hwpt_paging *hwpt);
 void iommufd_dirty_hwpt_release(struct iommufd_hwpt_paging *hwpt);
 
 /* ---- Statistics ---- */

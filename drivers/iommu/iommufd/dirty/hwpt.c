@@ -105,16 +105,14 @@ int iommufd_hwpt_get_dirty_bitmap(struct iommufd_ucmd *ucmd)
 /**
  * iommufd_dirty_hwpt_init() - There is an HWPT
  * @hwpt: the HWPT; it has its domain, which nothing is attached to yet
- * @asked: it was allocated with IOMMU_HWPT_ALLOC_DIRTY_TRACKING
  *
  * Context: process.
  *
  * Return: 0 or -ENOMEM; then too it is to be undone by
  * iommufd_dirty_hwpt_release().
  */
-int iommufd_dirty_hwpt_init(struct iommufd_hwpt_paging *hwpt, bool asked)
+int iommufd_dirty_hwpt_init(struct iommufd_hwpt_paging *hwpt)
 {
-	hwpt->dirty.asked = asked;
 	mutex_init(&hwpt->dirty.reader.lock);
 	iommufd_dirty_all_init(&hwpt->dirty.all, hwpt);
 	iommufd_dirty_provider_add(&hwpt->ioas->iopt, &hwpt->dirty.all);

@@ -203,7 +203,7 @@ static void tracker_test_exit(struct kunit *test)
 	unsigned int i;
 
 	for (i = 0; i != 2; i++) {
-		struct iommufd_dirty_attach *at;
+		struct iommufd_dirty_attachment *at;
 		struct hlist_node *next;
 
 		stop(i);
@@ -301,10 +301,10 @@ static void detach(unsigned int device, unsigned int hwpt)
 	iommufd_dirty_detach(&fix->hwpt[hwpt], &fix->idev[device], 0);
 }
 
-static struct iommufd_dirty_attach *attached(unsigned int device)
+static struct iommufd_dirty_attachment *attached(unsigned int device)
 {
 	return hlist_entry_safe(fix->idev[device].dirty_attached.first,
-				struct iommufd_dirty_attach, idev_node);
+				struct iommufd_dirty_attachment, idev_node);
 }
 
 static int update(void)
