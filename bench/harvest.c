@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * harvest REPEATS: measures, in a test machine, what it costs to read dirty
+ * harvest REPEATS GB...: measures, in a test machine, what it costs to read dirty
  * pages over the simulator, and what its DMA costs. Prints for bench/report:
  *
  *	kernel RELEASE
- *	get FORMAT LEAVES DIRTY NS	one IOMMU_HWPT_GET_DIRTY_BITMAP
- *	fill FORMAT PAGES NS		FILL of that many clean 4 KiB pages
+ *	get FORMAT LEAVES DIRTY NS	one IOMMU_HWPT_GET_DIRTY_BITMAP, for each
+ *					size of the guest
+ *	fill FORMAT PAGES NS		FILL of that many clean 4 KiB pages, for
+ *					the first size
  *	none FORMAT			no dirty tracking for it in this kernel
  *	done
  *
@@ -17,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <sys/param.h>
 #include <sys/utsname.h>
 
 #include "dsim_user.h"
@@ -26,8 +29,8 @@
 #define MEMORY		(64UL << 20)
 
 static const char * const formats[] = { "vtdss", "amdv1", "x86_64", "armlpae" };
-/* GB mapped, and read at once */
-static const size_t sizes[] = { 1, 16 };
+/* What a full ring can make dirty */
+#define MAX_GB		64
 /* One page of so many is dirty; 0 is none */
 static const size_t every[] = { 0, 100, 1 };
 
@@ -167,11 +170,14 @@ static void measure_get(struct bench *b, size_t step, unsigned int repeats)
 
 static void measure_fill(struct bench *b, unsigned int repeats)
 {
-	size_t n = b->leaves * SZ_4K / DSIM_MAX_LEN;
+	/* A ring full at most: how much there is more says nothing */
+	size_t n = MIN(b->leaves * SZ_4K / DSIM_MAX_LEN, RING_ENTRIES);
+	size_t pages = n * DSIM_MAX_LEN / SZ_4K;
 	struct dsim_desc desc[RING_ENTRIES] = {};
 	unsigned long long ns;
 
-	memset(b->want, 0xff, b->leaves / 8);
+	memset(b->want, 0, b->leaves / 8);
+	memset(b->want, 0xff, pages / 8);
 	while (repeats--) {
 		for (size_t i = 0; i < n; i++) {
 			desc[i].op = DSIM_OP_FILL;
@@ -186,24 +192,27 @@ static void measure_fill(struct bench *b, unsigned int repeats)
 			if (*(__u64 *)(b->vm.data + i) != repeats + 1)
 				must(b, "FILL left other data", -EIO);
 		read_dirty(b);
-		printf("fill %s %zu %llu\n", b->format, b->leaves, ns);
+		printf("fill %s %zu %llu\n", b->format, pages, ns);
 	}
 }
 
 int main(int argc, char **argv)
 {
-	int repeats = argc == 2 ? atoi(argv[1]) : 0;
+	int repeats = argc > 2 ? atoi(argv[1]) : 0;
 	struct utsname name;
 
 	if (repeats < 1)
 		return 2;
+	for (int s = 2; s < argc; s++)
+		if (atoi(argv[s]) < 1 || atoi(argv[s]) > MAX_GB)
+			return 2;
 	uname(&name);
 	printf("kernel %s\n", name.release);
 	for (size_t f = 0; f < ARRAY_LEN(formats); f++) {
-		for (size_t s = 0; s < ARRAY_LEN(sizes); s++) {
+		for (int s = 2; s < argc; s++) {
 			struct bench b = {
 				.format = formats[f],
-				.leaves = (sizes[s] << 30) / SZ_4K,
+				.leaves = (size_t)atoi(argv[s]) << 30 >> 12,
 			};
 			bool tracks = setup(&b);
 
@@ -211,7 +220,7 @@ int main(int argc, char **argv)
 				read_dirty(&b);	/* cold caches: not counted */
 				for (size_t e = 0; e < ARRAY_LEN(every); e++)
 					measure_get(&b, every[e], repeats);
-				if (!s)
+				if (s == 2)
 					measure_fill(&b, repeats);
 			} else {
 				printf("none %s\n", b.format);
