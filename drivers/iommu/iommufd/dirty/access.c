@@ -41,11 +41,11 @@ struct dirty_pin {
 void iommufd_dirty_access_wrote(struct io_pagetable *iopt, unsigned long iova,
 				unsigned long last)
 {
+	struct iommufd_ioas *ioas = container_of(iopt, struct iommufd_ioas,
+						 iopt);
 	struct iommufd_dirty_tracker *tracker = &iopt->dirty;
 
-	trace_iommufd_dirty_mark(
-		container_of(iopt, struct iommufd_ioas, iopt)->obj.id, iova,
-		last);
+	trace_iommufd_dirty_mark(ioas->obj.id, iova, last);
 	iommufd_dirty_push(tracker, &tracker->access, iova, last);
 }
 EXPORT_SYMBOL_IF_KUNIT(iommufd_dirty_access_wrote);

@@ -99,8 +99,8 @@ static bool better(const struct iommufd_dirty_provider *a,
 }
 
 static struct iommufd_dirty_provider *
-best(const struct iommufd_dirty_tracker *tracker,
-     const struct iommufd_dirty_attachment *at)
+best_of(const struct iommufd_dirty_tracker *tracker,
+	const struct iommufd_dirty_attachment *at)
 {
 	u32 allowed = allowed_for(tracker, at->idev);
 	struct iommufd_dirty_provider *found = NULL;
@@ -158,7 +158,7 @@ int iommufd_dirty_choose(struct iommufd_dirty_tracker *tracker)
 				   (provider->exact && provider->hwpt &&
 				    !has_device(tracker, provider->hwpt));
 	list_for_each_entry(at, &tracker->attached, node) {
-		at->next = best(tracker, at);
+		at->next = best_of(tracker, at);
 		if (at->next)
 			at->next->wanted = true;
 		else if (is_read(tracker, at->hwpt))

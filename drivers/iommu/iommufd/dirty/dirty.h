@@ -16,8 +16,9 @@
  * each other; what is taken from a provider enters those of every reader that it
  * concerns before it is forgotten where it came from.
  *
- * Locks, outermost first: the lock of an iommufd group, domains_rwsem,
- * iommufd_dirty_reader.lock, iova_rwsem, iommufd_dirty_tracker.lock, pins_lock.
+ * Locks, outermost first: the lock of an iommufd group,
+ * iommufd_dirty_reader.lock, iommufd_dirty_tracker.unmapping, domains_rwsem,
+ * iova_rwsem, iommufd_dirty_tracker.lock, pins_lock.
  * Marking paths take none of them, they run under RCU.
  */
 #ifndef __IOMMUFD_DIRTY_H
@@ -27,6 +28,7 @@
 #include <linux/iommu.h>
 #include <linux/list.h>
 #include <linux/mutex.h>
+#include <linux/rwsem.h>
 #include <linux/spinlock.h>
 #include <linux/types.h>
 #include <linux/xarray.h>
@@ -261,6 +263,8 @@ struct iommufd_dirty_attachment {
  * @attached: devices, as struct iommufd_dirty_attachment; under @lock
  * @allowed: providers that the user allows here, a mask by type; 0: no word on
  *	     it.  Under @lock.
+ * @unmapping: held for reading while anything is being unmapped.  Its bits may be
+ *	       on their way; a read waits until they have arrived.
  * @access: provider: accesses
  * @pins_lock: protects @pins
  * @pins: what accesses have pinned, by IOVA; dirty at every read if to be written
@@ -274,6 +278,7 @@ struct iommufd_dirty_tracker {
 	struct list_head providers;
 	struct list_head attached;
 	u32 allowed;
+	struct rw_semaphore unmapping;
 
 	struct iommufd_dirty_provider access;
 	spinlock_t pins_lock;
@@ -289,6 +294,8 @@ void iommufd_dirty_destroy(struct io_pagetable *iopt);
 int iommufd_dirty_map(struct io_pagetable *iopt, unsigned long iova,
 		      unsigned long last);
 void iommufd_dirty_map_failed(struct io_pagetable *iopt);
+void iommufd_dirty_unmap_begin(struct io_pagetable *iopt);
+void iommufd_dirty_unmap_end(struct io_pagetable *iopt);
 void iommufd_dirty_unmap(struct io_pagetable *iopt, unsigned long iova,
 			 unsigned long last);
 void iommufd_dirty_unmapped(struct io_pagetable *iopt, unsigned long iova,

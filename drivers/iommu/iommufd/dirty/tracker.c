@@ -6,6 +6,7 @@
 #include <linux/iommu.h>
 #include <linux/ktime.h>
 #include <linux/rculist.h>
+#include <linux/util_macros.h>
 #include <trace/events/iommufd_dirty.h>
 
 #include "../io_pagetable.h"
@@ -30,7 +31,7 @@ static bool concerns(const struct iommufd_dirty_provider *provider,
 
 #define for_each_reader_of(reader, tracker, provider)                 \
 	list_for_each_entry(reader, &(tracker)->readers, node)        \
-		if (concerns(provider, reader))
+		for_each_if(concerns(provider, reader))
 
 static bool has_reader(struct iommufd_dirty_tracker *tracker,
 		       const struct iommufd_dirty_provider *provider)
@@ -451,6 +452,10 @@ static void collect(struct io_pagetable *iopt,
 		    struct iommufd_dirty_reader *reader, unsigned long iova,
 		    unsigned long last, bool clear)
 {
+	/* What is being unmapped is no longer read, so wait for its bits */
+	down_write(&iopt->dirty.unmapping);
+	up_write(&iopt->dirty.unmapping);
+
 	guard(rwsem_read)(&iopt->iova_rwsem);
 	guard(mutex)(&iopt->dirty.lock);
 	collect_for(iopt, reader, iova, last, clear);
@@ -515,6 +520,7 @@ void iommufd_dirty_init(struct io_pagetable *iopt)
 	struct iommufd_dirty_tracker *tracker = &iopt->dirty;
 
 	mutex_init(&tracker->lock);
+	init_rwsem(&tracker->unmapping);
 	INIT_LIST_HEAD(&tracker->readers);
 	INIT_LIST_HEAD(&tracker->providers);
 	INIT_LIST_HEAD(&tracker->attached);
@@ -584,6 +590,28 @@ void iommufd_dirty_map_failed(struct io_pagetable *iopt)
 	guard(mutex)(&iopt->dirty.lock);
 	list_for_each_entry(reader, &iopt->dirty.readers, node)
 		reader->must_prune = true;
+}
+
+/**
+ * iommufd_dirty_unmap_begin() - Something may be unmapped from here on
+ * @iopt: the IOAS
+ *
+ * Context: process; none of the IOAS's locks is held.
+ */
+void iommufd_dirty_unmap_begin(struct io_pagetable *iopt)
+{
+	down_read(&iopt->dirty.unmapping);
+}
+
+/**
+ * iommufd_dirty_unmap_end() - What was to be unmapped is gone
+ * @iopt: the IOAS
+ *
+ * Context: process; none of the IOAS's locks is held.
+ */
+void iommufd_dirty_unmap_end(struct io_pagetable *iopt)
+{
+	up_read(&iopt->dirty.unmapping);
 }
 
 /**

@@ -471,6 +471,7 @@ TEST_F(coverage, bad_coverage)
 {
 	struct iommu_dirty_get_coverage *cmd;
 	struct vm *vm = &self->vm;
+	const uint32_t ids[] = { 0, 12345, ~0U, vm->hwpt };
 	struct vm other;
 	struct {
 		struct iommu_dirty_get_coverage cmd;
@@ -509,7 +510,7 @@ TEST_F(coverage, bad_coverage)
 
 	/* objects that are none, of another kind, of another context */
 	for (unsigned int i = 0; i < 4; i++) {
-		cmd->id = (uint32_t[]){ 0, 12345, ~0U, vm->hwpt }[i];
+		cmd->id = ids[i];
 		CMD_IS(i == 3 ? -EINVAL : -ENOENT);
 	}
 	ASSERT_EQ(0, vm_create(&other));
