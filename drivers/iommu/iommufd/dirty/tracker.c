@@ -6,7 +6,6 @@
 #include <linux/iommu.h>
 #include <linux/ktime.h>
 #include <linux/rculist.h>
-#include <linux/util_macros.h>
 #include <trace/events/iommufd_dirty.h>
 
 #include "../io_pagetable.h"
@@ -29,18 +28,26 @@ static bool concerns(const struct iommufd_dirty_provider *provider,
 	       provider->hwpt == reader->hwpt;
 }
 
-#define for_each_reader_of(reader, tracker, provider)                 \
-	list_for_each_entry(reader, &(tracker)->readers, node)        \
-		for_each_if(concerns(provider, reader))
+static struct iommufd_dirty_reader *
+next_reader(struct iommufd_dirty_tracker *tracker,
+	    const struct iommufd_dirty_provider *provider,
+	    struct iommufd_dirty_reader *reader)
+{
+	reader = list_prepare_entry(reader, &tracker->readers, node);
+	list_for_each_entry_continue(reader, &tracker->readers, node)
+		if (concerns(provider, reader))
+			return reader;
+	return NULL;
+}
+
+#define for_each_reader_of(reader, tracker, provider)                \
+	for (reader = next_reader(tracker, provider, NULL); reader;  \
+	     reader = next_reader(tracker, provider, reader))
 
 static bool has_reader(struct iommufd_dirty_tracker *tracker,
 		       const struct iommufd_dirty_provider *provider)
 {
-	struct iommufd_dirty_reader *reader;
-
-	for_each_reader_of(reader, tracker, provider)
-		return true;
-	return false;
+	return next_reader(tracker, provider, NULL);
 }
 
 /* ---- From a provider to its readers ---- */
