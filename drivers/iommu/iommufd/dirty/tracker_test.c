@@ -409,6 +409,25 @@ static void any_pattern(struct kunit *test)
 	}
 }
 
+static void provider_goes(struct kunit *test)
+{
+	struct iommufd_dirty_provider *iommu = &fix->hwpt[0].dirty.iommu;
+
+	KUNIT_ASSERT_EQ(test, 0, start(0, NULL));
+	dma(&fix->iommu[0], 30, 33);
+	iommufd_dirty_provider_remove(iopt(), iommu);
+	KUNIT_EXPECT_GT(test, fix->iommu[0].ended, fix->iommu[0].began);
+	dma(&fix->iommu[0], 40, 41);	/* nobody asks it any more */
+	expect(test, 0, true, 30, 33);
+	expect_none(test, 0);
+	/* and comes back, clean */
+	iommufd_dirty_provider_add(iopt(), iommu);
+	KUNIT_ASSERT_EQ(test, 0, update());
+	expect_none(test, 0);
+	dma(&fix->iommu[0], 50, 51);
+	expect(test, 0, true, 50, 51);
+}
+
 /* ---- Mappings ---- */
 
 static void unmap_keeps_what_was_written(struct kunit *test)
@@ -678,6 +697,7 @@ static struct kunit_case tracker_test_cases[] = {
 	KUNIT_CASE(no_reader_steals),
 	KUNIT_CASE(reads_only_its_own),
 	KUNIT_CASE(any_pattern),
+	KUNIT_CASE(provider_goes),
 	KUNIT_CASE(unmap_keeps_what_was_written),
 	KUNIT_CASE(maps_while_read),
 	KUNIT_CASE(failure_reports_all_once),
