@@ -189,6 +189,28 @@ static void chunk_set(unsigned long *chunk, unsigned int first,
 	}
 }
 
+/*
+ * The same for who wrote memory by the CPU.  A bit that is set already is no
+ * reason to do nothing: it may be taken at this moment, by one who copies the page
+ * before what was written is seen.  So what was written comes before the bit, and
+ * the bit before a look at the mark.
+ */
+static void chunk_push(unsigned long *chunk, unsigned int first,
+		       unsigned int last)
+{
+	unsigned long *word = chunk + BIT_WORD(first);
+	unsigned long *end = chunk + BIT_WORD(last);
+	unsigned long mask = BITMAP_FIRST_WORD_MASK(first);
+
+	smp_mb__before_atomic();
+	for (; word <= end; word++, mask = ~0UL) {
+		if (word == end)
+			mask &= BITMAP_LAST_WORD_MASK(last + 1);
+		atomic_long_or(mask, as_atomic(word));
+	}
+	smp_mb__after_atomic();
+}
+
 static unsigned int bit_in_chunk(const struct dirty_bitmap *bitmap,
 				 unsigned long iova)
 {
@@ -224,6 +246,7 @@ static unsigned int last_bit(const struct dirty_bitmap *bitmap,
 bool dirty_bitmap_set(struct dirty_bitmap *bitmap, unsigned long iova,
 		      unsigned long last)
 {
+	XA_STATE(xas, &bitmap->chunks, iova >> chunk_shift(bitmap));
 	unsigned long index = iova >> chunk_shift(bitmap);
 	unsigned long end = last >> chunk_shift(bitmap);
 	unsigned long *chunk;
@@ -231,12 +254,16 @@ bool dirty_bitmap_set(struct dirty_bitmap *bitmap, unsigned long iova,
 
 	guard(rcu)();
 	for (;; index++) {
-		chunk = xa_load(&bitmap->chunks, index);
+		xas_set(&xas, index);
+		do {
+			chunk = xas_load(&xas);
+		} while (xas_retry(&xas, chunk));
 		if (chunk) {
-			chunk_set(chunk, first_bit(bitmap, index, iova),
-				  last_bit(bitmap, index, last));
-			smp_mb(); /* the bit before the mark is looked at */
-			set_pending(bitmap, index);
+			chunk_push(chunk, first_bit(bitmap, index, iova),
+				   last_bit(bitmap, index, last));
+			/* Marked already, most times: no second walk to see it */
+			if (!xas_get_mark(&xas, PENDING))
+				set_pending(bitmap, index);
 		} else {
 			complete = false;
 		}

@@ -336,10 +336,7 @@ void iommufd_dirty_detach(struct iommufd_hwpt_paging *hwpt,
 	scoped_guard(rwsem_read, &iopt->iova_rwsem) {
 		scoped_guard(mutex, &iopt->dirty.lock) {
 			list_del(&at->node);
-			/* Of several that are not tracked, one goes */
-			if (at->does && !at->does->exact && at->does->running)
-				iommufd_dirty_collect(iopt, at->does);
-			/* There is one less to stand for */
+			/* What stood for no other is stopped, and collected */
 			iommufd_dirty_update(iopt);
 		}
 	}

@@ -305,8 +305,6 @@ void iommufd_dirty_provider_add(struct io_pagetable *iopt,
 				struct iommufd_dirty_provider *provider);
 void iommufd_dirty_provider_remove(struct io_pagetable *iopt,
 				   struct iommufd_dirty_provider *provider);
-void iommufd_dirty_collect(struct io_pagetable *iopt,
-			   struct iommufd_dirty_provider *provider);
 int iommufd_dirty_update(struct io_pagetable *iopt);
 
 int iommufd_dirty_reader_start(struct io_pagetable *iopt,

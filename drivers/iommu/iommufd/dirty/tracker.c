@@ -215,19 +215,6 @@ static void collect_for(struct io_pagetable *iopt,
 			collect_from(iopt, provider, iova, last, clear, false);
 }
 
-/**
- * iommufd_dirty_collect() - Take all that a provider knows
- * @iopt: the IOAS
- * @provider: runs
- *
- * Context: process; iova_rwsem and the tracker's lock are held.
- */
-void iommufd_dirty_collect(struct io_pagetable *iopt,
-			   struct iommufd_dirty_provider *provider)
-{
-	collect_from(iopt, provider, 0, ULONG_MAX, true, false);
-}
-
 /* ---- Providers ---- */
 
 static int start_provider(struct io_pagetable *iopt,
@@ -247,7 +234,7 @@ static void stop_provider(struct io_pagetable *iopt,
 			  struct iommufd_dirty_provider *provider)
 {
 	if (has_reader(&iopt->dirty, provider))
-		iommufd_dirty_collect(iopt, provider);
+		collect_from(iopt, provider, 0, ULONG_MAX, true, false);
 	if (provider->ops->stop)
 		provider->ops->stop(iopt, provider);
 	provider->running = false;

@@ -512,6 +512,14 @@ static void exact_comes_first(struct kunit *test)
 	fix->device.granule_max = SZ_1G;
 	KUNIT_EXPECT_EQ(test, 0, update());
 	KUNIT_EXPECT_EQ(test, IOMMU_DIRTY_PROVIDER_IOMMU, does(0));
+	fix->device.granule_max = 0;	/* all of a mapping */
+	KUNIT_EXPECT_EQ(test, 0, update());
+	KUNIT_EXPECT_EQ(test, IOMMU_DIRTY_PROVIDER_IOMMU, does(0));
+	fix->device.granule_max = PAGE_SIZE;
+	fix->device.exact = false;
+	KUNIT_EXPECT_EQ(test, 0, update());
+	KUNIT_EXPECT_EQ(test, IOMMU_DIRTY_PROVIDER_IOMMU, does(0));
+	fix->device.exact = true;
 	KUNIT_EXPECT_EQ(test, 0, allow(DEVICE | ALL));
 	KUNIT_EXPECT_EQ(test, IOMMU_DIRTY_PROVIDER_DEVICE, does(0));
 	KUNIT_EXPECT_EQ(test, 0, allow(ALL));
