@@ -193,7 +193,7 @@ static void chunk_set(unsigned long *chunk, unsigned int first,
  * The same for who wrote memory by the CPU.  A bit that is set already is no
  * reason to do nothing: it may be taken at this moment, by one who copies the page
  * before what was written is seen.  So what was written comes before the bit, and
- * the bit before a look at the mark.
+ * the bit before a look at the mark: fetch_or is a full barrier.
  */
 static void chunk_push(unsigned long *chunk, unsigned int first,
 		       unsigned int last)
@@ -202,13 +202,11 @@ static void chunk_push(unsigned long *chunk, unsigned int first,
 	unsigned long *end = chunk + BIT_WORD(last);
 	unsigned long mask = BITMAP_FIRST_WORD_MASK(first);
 
-	smp_mb__before_atomic();
 	for (; word <= end; word++, mask = ~0UL) {
 		if (word == end)
 			mask &= BITMAP_LAST_WORD_MASK(last + 1);
-		atomic_long_or(mask, as_atomic(word));
+		atomic_long_fetch_or(mask, as_atomic(word));
 	}
-	smp_mb__after_atomic();
 }
 
 static unsigned int bit_in_chunk(const struct dirty_bitmap *bitmap,

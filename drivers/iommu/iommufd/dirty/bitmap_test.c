@@ -6,6 +6,7 @@
  * equal what the model says, and nothing beside the bitmap may change.
  */
 #include <kunit/test.h>
+#include <linux/delay.h>
 #include <linux/kthread.h>
 #include <linux/mman.h>
 #include <linux/prandom.h>
@@ -442,6 +443,92 @@ static void none_lost_none_invented(struct kunit *test)
 	KUNIT_EXPECT_NULL(test, memchr_inv(taken, 0, NR));
 }
 
+/*
+ * One word, set a bit at a time, each of which has to be taken before the next
+ * one is set: one that vanishes between a look and the taking is missed at once.
+ */
+#define WORD	16U		/* first granule of a chunk, see BASE */
+
+struct follower {
+	struct dirty_bitmap *bitmap;
+	unsigned int taken[BITS_PER_LONG];
+	unsigned int nr;
+	bool lost;
+	struct completion done;
+};
+
+static int follower_thread(void *data)
+{
+	struct follower *f = data;
+	unsigned int i, bit, before;
+	struct rnd_state rnd;
+	unsigned long end;
+
+	prandom_seed_state(&rnd, 9);
+	for (i = 0; i != f->nr && !f->lost; i++) {
+		bit = 1 + i % (BITS_PER_LONG - 2);
+		/* At any moment of a read, not always at the same one */
+		ndelay(prandom_u32_state(&rnd) % 4096);
+		before = READ_ONCE(f->taken[bit]);
+		dirty_bitmap_set(f->bitmap, granule(WORD + bit),
+				 granule(WORD + bit + 1) - 1);
+		end = jiffies + 10 * HZ;
+		while (READ_ONCE(f->taken[bit]) == before) {
+			if (time_after(jiffies, end)) {
+				f->lost = true;
+				break;
+			}
+			cond_resched();
+		}
+	}
+	complete(&f->done);
+	return 0;
+}
+
+static void each_mark_is_taken(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+	struct dirty_user_bitmap user = {
+		.iova = granule(WORD),
+		.last = granule(WORD + BITS_PER_LONG) - 1,
+		.shift = SHIFT,
+		.data = f->user,
+	};
+	struct follower *s = kunit_kzalloc(test, sizeof(*s), GFP_KERNEL);
+	struct task_struct *task;
+	unsigned int bit, cpu, words = 0;
+	unsigned long word;
+
+	KUNIT_ASSERT_NOT_NULL(test, s);
+	s->bitmap = &f->bitmap;
+	s->nr = 20000;
+	init_completion(&s->done);
+	task = kthread_create(follower_thread, s, "dirty-follower");
+	KUNIT_ASSERT_FALSE(test, IS_ERR(task));
+	/* They meet only if each has a CPU */
+	migrate_disable();
+	cpu = cpumask_any_but(cpu_online_mask, smp_processor_id());
+	if (cpu < nr_cpu_ids)
+		kthread_bind(task, cpu);
+	wake_up_process(task);
+	while (!completion_done(&s->done)) {
+		/* So that there is always something to take: a bit, or a word */
+		dirty_bitmap_set(&f->bitmap, user.last, user.last);
+		if (words++ % 2)
+			dirty_bitmap_set(&f->bitmap, user.iova, user.iova);
+		if (clear_user((void __user *)f->user, sizeof(word)) ||
+		    dirty_bitmap_read(&f->bitmap, &user, true, NULL) ||
+		    copy_from_user(&word, (void __user *)f->user, sizeof(word)))
+			break;
+		for_each_set_bit(bit, &word, BITS_PER_LONG)
+			WRITE_ONCE(s->taken[bit], s->taken[bit] + 1);
+		cond_resched();
+	}
+	migrate_enable();
+	wait_for_completion(&s->done);
+	KUNIT_EXPECT_FALSE(test, s->lost);
+}
+
 static struct kunit_case bitmap_cases[] = {
 	KUNIT_CASE(empty_is_clean),
 	KUNIT_CASE(each_edge),
@@ -454,6 +541,7 @@ static struct kunit_case bitmap_cases[] = {
 	KUNIT_CASE(cursor_ors_words),
 	KUNIT_CASE(prune_frees_what_is_clean),
 	KUNIT_CASE_SLOW(none_lost_none_invented),
+	KUNIT_CASE_SLOW(each_mark_is_taken),
 	{}
 };
 

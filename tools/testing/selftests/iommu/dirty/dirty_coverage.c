@@ -429,6 +429,12 @@ TEST_F(coverage, hands_over)
 	ASSERT_EQ(0, coverage(vm, self->ad.devid, &a));
 	EXPECT_EQ(IOMMU_DIRTY_PROVIDER_IOMMU, a.entries[0].provider);
 	EXPECT_EQ(IOMMU, a.entries[0].allowed);
+	ASSERT_EQ(0, policy(vm, vm->ioas, 0));
+	ASSERT_EQ(0, policy(vm, self->ad.devid, 0));
+	EXPECT_EQ(-EBUSY, policy(vm, vm->ioas, DEVICE));
+	ASSERT_EQ(0, coverage(vm, vm->ioas, &a));
+	EXPECT_EQ(IOMMU | DEVICE, a.cmd.out_allowed);
+	EXPECT_EQ(IOMMU_DIRTY_PROVIDER_IOMMU, a.entries[0].provider);
 	ASSERT_EQ(0, dma(&self->ad, s, 100, 1));
 	READ(s, vm->hwpt);
 	/* once nobody reads it can, and then nobody can begin to */
