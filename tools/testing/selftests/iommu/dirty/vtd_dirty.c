@@ -440,6 +440,20 @@ static int nvme_command(struct scene *t, struct source *s, uint8_t op, uint64_t 
 	return nvme_run(s, op, iova, dw10);
 }
 
+/* Give an attached device its queues, or something to write */
+static int source_start(struct scene *t, struct source *s)
+{
+	if (s->model == NVME) {
+		s->sq = (void *)memory(t, SQ_IOVA);
+		s->cq = (void *)memory(t, CQ_IOVA);
+		return nvme_start(s);
+	}
+	for (size_t i = 0; i < SZ_4K; i++)
+		s->edu[i] = i * 7 + i / 251 + 1;
+	memcpy(memory(t, PATTERN_IOVA), s->edu, SZ_4K);
+	return edu_dma(s, PATTERN_IOVA, SZ_4K, false);
+}
+
 /* The device reads 8 bytes */
 static int dma_read(struct scene *t, struct source *s, uint64_t iova)
 {
@@ -500,6 +514,12 @@ static int judge(struct scene *t, struct area *a, uint64_t iova, size_t len,
 		size_t page = first + i;
 		bool got = a->got[i / 64] >> i % 64 & 1, want = false;
 
+		/* of 1G, most is clean */
+		if (i % 64 == 0 && page % 64 == 0 && i + 64 <= len / SZ_4K &&
+		    !a->got[i / 64] && !a->want[page / 64]) {
+			i += 63;
+			continue;
+		}
 		if (i < len / SZ_4K) {
 			want = a->want[page / 64] >> page % 64 & 1;
 			if (!(flags & PEEK))
@@ -656,16 +676,7 @@ FIXTURE_SETUP(vtd)
 	for (int i = 0; i < AREAS; i++)
 		ASSERT_EQ(0, area_map(vm, &self->t.area[i]));
 
-	if (s->model == NVME) {
-		s->sq = (void *)memory(&self->t, SQ_IOVA);
-		s->cq = (void *)memory(&self->t, CQ_IOVA);
-		ASSERT_EQ(0, nvme_start(s));
-	} else {
-		for (size_t i = 0; i < SZ_4K; i++)
-			s->edu[i] = i * 7 + i / 251 + 1;
-		memcpy(memory(&self->t, PATTERN_IOVA), s->edu, SZ_4K);
-		ASSERT_EQ(0, edu_dma(s, PATTERN_IOVA, SZ_4K, false));
-	}
+	ASSERT_EQ(0, source_start(&self->t, s));
 	ASSERT_EQ(0, track_from_now_on(&self->t));
 }
 
@@ -841,11 +852,7 @@ TEST_F_TIMEOUT(vtd, two_hwpts, LONG)
 	ASSERT_EQ(0, vm_alloc_hwpt(vm, &other.dev,
 				   IOMMU_HWPT_ALLOC_DIRTY_TRACKING, &second));
 	ASSERT_EQ(0, dsim_attach(&other.dev, second));
-	if (model == NVME) {
-		other.sq = (void *)memory(&self->t, SQ_IOVA);
-		other.cq = (void *)memory(&self->t, CQ_IOVA);
-		ASSERT_EQ(0, nvme_start(&other));
-	}
+	ASSERT_EQ(0, source_start(&self->t, &other));
 	ASSERT_EQ(0, vm_track(vm, second, true));
 	for (int i = 0; i < 2; i++) {
 		WRITE(MIDDLE, 8);
@@ -880,11 +887,7 @@ TEST_F_TIMEOUT(vtd, two_devices, LONG)
 
 	ASSERT_EQ(0, source_open(&other, model, vm->iommufd));
 	ASSERT_EQ(0, dsim_attach(&other.dev, vm->hwpt));
-	if (model == NVME) {
-		other.sq = (void *)memory(&self->t, SQ_IOVA);
-		other.cq = (void *)memory(&self->t, CQ_IOVA);
-		ASSERT_EQ(0, nvme_start(&other));
-	}
+	ASSERT_EQ(0, source_start(&self->t, &other));
 	for (int i = 0; i < 2; i++) {
 		WRITE(MIDDLE, 8);
 		ASSERT_EQ(0, dma_write(&self->t, &other, MIDDLE, 8));
@@ -939,19 +942,20 @@ static void *collect(void *arg)
 }
 
 /*
- * Each leaf is read, then written once while another thread clears its
- * neighbours; it must be reported once.
+ * Each leaf is written once while another thread reads and clears all the time:
+ * it must be reported once.
  */
 TEST_F_TIMEOUT(vtd, clearing_while_writing, LONG)
 {
 	struct area *a = &self->t.area[DATA];
 	size_t pages = a->size / SZ_4K, leaves = a->size / a->leaf;
 	struct collector c = { .vm = &self->t.vm, .area = a };
-	unsigned int rounds = variant->model == NVME ? 200 / leaves + 1 : 1;
+	unsigned int rounds = 1;
 	pthread_t thread;
 
-	if (variant->leaf == SZ_1G)
-		SKIP(return, "a single leaf has no neighbours");
+	/* it is quick, but to look at the bits of 1G is not */
+	if (variant->model == NVME)
+		rounds = variant->leaf == SZ_1G ? 10 : 200 / leaves;
 	c.seen = calloc(1, pages);
 	ASSERT_NE(NULL, c.seen);
 	for (unsigned int round = 0; round < rounds; round++) {
