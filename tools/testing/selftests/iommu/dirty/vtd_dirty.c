@@ -16,6 +16,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
+#include <time.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
@@ -227,13 +228,23 @@ static int wait_reg(struct source *s, size_t at, uint32_t mask, uint32_t value)
 #define EDU_CMD_WRITE	2U
 #define EDU_BUFFER	0x40000U
 
-static int edu_dma(struct source *s, uint64_t iova, uint32_t len, bool write)
+static void edu_start(struct source *s, uint64_t iova, uint32_t len, bool write)
 {
 	set_reg(s, EDU_SRC, write ? EDU_BUFFER : iova);
 	set_reg(s, EDU_DST, write ? iova : EDU_BUFFER);
 	set_reg(s, EDU_COUNT, len);
 	set_reg(s, EDU_CMD, EDU_CMD_RUN | (write ? EDU_CMD_WRITE : 0));
+}
+
+static int edu_wait(struct source *s)
+{
 	return wait_reg(s, EDU_CMD, EDU_CMD_RUN, 0);
+}
+
+static int edu_dma(struct source *s, uint64_t iova, uint32_t len, bool write)
+{
+	edu_start(s, iova, len, write);
+	return edu_wait(s);
 }
 
 /*
@@ -272,13 +283,11 @@ static int nvme_start(struct source *s)
 	return wait_reg(s, NVME_CSTS, 1, 1);
 }
 
-static int nvme_run(struct source *s, uint8_t op, uint64_t iova, uint32_t dw10)
+static void nvme_submit(struct source *s, uint8_t op, uint64_t iova,
+			uint32_t dw10)
 {
 	volatile uint32_t *sqe = s->sq + s->at % NVME_ENTRIES * 16;
-	volatile uint32_t *cqe = s->cq + s->at % NVME_ENTRIES * 4;
-	uint32_t phase = !(s->at / NVME_ENTRIES & 1);
 	uint64_t next = (iova & ~(SZ_4K - 1)) + SZ_4K;
-	unsigned long long end = now_ms() + 30000;
 
 	for (int i = 0; i < 16; i++)
 		sqe[i] = 0;
@@ -290,13 +299,22 @@ static int nvme_run(struct source *s, uint8_t op, uint64_t iova, uint32_t dw10)
 		sqe[9] = next >> 32;
 	}
 	sqe[10] = dw10;
-	s->at++;
 	__atomic_thread_fence(__ATOMIC_RELEASE);
-	set_reg(s, NVME_SQ_TAIL, s->at % NVME_ENTRIES);
+	set_reg(s, NVME_SQ_TAIL, (s->at + 1) % NVME_ENTRIES);
+}
+
+/* Wait for the one command that is under way; -EIO when it failed */
+static int nvme_wait(struct source *s)
+{
+	volatile uint32_t *cqe = s->cq + s->at % NVME_ENTRIES * 4;
+	uint32_t phase = !(s->at / NVME_ENTRIES & 1);
+	unsigned long long end = now_ms() + 30000;
+
 	while ((cqe[3] >> 16 & 1) != phase)
 		if (now_ms() > end)
 			return -ETIMEDOUT;
 	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	s->at++;
 	set_reg(s, NVME_CQ_HEAD, s->at % NVME_ENTRIES);
 	return cqe[3] >> 17 ? -EIO : 0;
 }
@@ -437,7 +455,8 @@ static int nvme_command(struct scene *t, struct source *s, uint8_t op, uint64_t 
 			uint32_t dw10)
 {
 	wrote(t, CQ_IOVA, 16);
-	return nvme_run(s, op, iova, dw10);
+	nvme_submit(s, op, iova, dw10);
+	return nvme_wait(s);
 }
 
 /* Give an attached device its queues, or something to write */
@@ -820,6 +839,62 @@ TEST_F_TIMEOUT(vtd, unmap_while_dirty, LONG)
 	ASSERT_EQ(0, area_map(vm, data));
 	ASK(0);
 	ASK(0);
+	END(ALL_FLAGS);
+}
+
+static void spin(unsigned long us)
+{
+	struct timespec now, end;
+
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	end.tv_sec += us / 1000000;
+	end.tv_nsec += us % 1000000 * 1000;
+	do {
+		clock_gettime(CLOCK_MONOTONIC, &now);
+	} while ((now.tv_sec - end.tv_sec) * 1000000000LL + now.tv_nsec -
+		 end.tv_nsec < 0);
+}
+
+/*
+ * The write comes at about the moment when the page is unmapped. What the page
+ * holds then says whether it came before, and so must the bitmap. When it came
+ * later the device gets an error, and the kernel logs a fault.
+ */
+TEST_F_TIMEOUT(vtd, written_while_it_is_unmapped, LONG)
+{
+	struct area *tail = &self->t.area[TAIL];
+	struct source *s = &self->t.src;
+	bool edu = variant->model == EDU;
+	unsigned int rounds = edu ? 12 : 100, written = 0;
+	/* microseconds; edu takes its time, which is all known of it */
+	unsigned long delay = edu ? 150000 : 20000;
+	volatile uint64_t *word = (void *)tail->mem;
+
+	for (unsigned int i = 0; i < rounds; i++) {
+		*word = ~0ULL;
+		if (edu) {
+			edu_start(s, tail->iova, 8, true);
+		} else {
+			wrote(&self->t, CQ_IOVA, 16);
+			nvme_submit(s, NVME_GET, tail->iova, NVME_TIMESTAMP);
+		}
+		spin(delay);
+		ASSERT_EQ(0, vm_unmap(&self->t.vm, tail->iova, tail->size));
+		ASSERT_NE(-ETIMEDOUT, edu ? edu_wait(s) : nvme_wait(s));
+		if (*word != ~0ULL) {
+			wrote(&self->t, tail->iova, 8);
+			written++;
+			delay -= delay / 8;
+		} else {
+			delay += delay / 16 + 1;
+		}
+		ASK(0);
+		ASSERT_EQ(0, area_map(&self->t.vm, tail));
+		ASK(0);
+	}
+	TH_LOG("%u of %u came in time, in the end after %lu us", written, rounds,
+	       delay);
+	ASSERT_LT(0, written);
 	END(ALL_FLAGS);
 }
 
