@@ -14,11 +14,11 @@ system_mirror()
 	awk -F'|' '$1 == "Debian" && $2 !~ /-/ && $3 == "main" && !n++ { print $4, $2 }'
 }
 
-# private_apt_setup SUITE: leaves the options for apt-get in apt_opts. The
-# system's sources stay visible, for the packages that come along.
+# private_apt_setup SUITE [deb-src]: leaves the options for apt-get in apt_opts.
+# The system's sources stay visible, for the packages that come along.
 private_apt_setup()
 {
-	local suite=$1 dir=$apt_dir/$1 mirror codename key=
+	local suite=$1 type=${2:-deb} dir=$apt_dir/$1${2:+-$2} mirror codename key=
 	command -v apt-get >/dev/null ||
 		die "no apt-get here: the test beds need Debian 12; or give a kernel tree with KERNEL_SRC=dir and install tools/testbed/packages by hand"
 	read -r mirror codename <<<"$(system_mirror)" || true
@@ -34,7 +34,7 @@ private_apt_setup()
 	mkdir -p "$dir/lists/partial" "$dir/cache/archives/partial"
 	{
 		cat /etc/apt/sources.list 2>/dev/null || true
-		echo "deb$key $mirror $suite main"
+		echo "$type$key $mirror $suite main"
 	} >"$dir/sources.list.new"
 	# an unchanged file keeps its time stamp, which tells when lists are stale
 	if cmp -s "$dir/sources.list.new" "$dir/sources.list"; then
@@ -51,11 +51,11 @@ private_apt_setup()
 		  -o Dpkg::Use-Pty=0)
 }
 
-# private_apt_update SUITE: lists at most a day old
+# private_apt_update SUITE [deb-src]: lists at most a day old
 private_apt_update()
 {
-	local dir=$apt_dir/$1
-	private_apt_setup "$1"
+	local dir=$apt_dir/$1${2:+-$2}
+	private_apt_setup "$@"
 	[ -z "$(find "$dir/updated" -newer "$dir/sources.list" -mmin -1440 2>/dev/null)" ] || return 0
 	advice=$apt_advice step "apt-get update for $1" 300 "$logs/apt-$1.log" \
 		apt-get "${apt_opts[@]}" -o APT::Update::Error-Mode=any update
