@@ -300,9 +300,9 @@ int iommufd_dirty_attach(struct iommufd_hwpt_paging *hwpt,
 	at->can[IOMMU_DIRTY_PROVIDER_ALL] = &hwpt->dirty.all;
 
 	iopt = &hwpt->ioas->iopt;
-	scoped_guard(rwsem_read, &iopt->iova_rwsem)
-		scoped_guard(mutex, &iopt->dirty.lock)
-			rc = attach_locked(iopt, at);
+	iommufd_dirty_lock(iopt);
+	rc = attach_locked(iopt, at);
+	iommufd_dirty_unlock(iopt);
 	if (rc) {
 		kfree(at);
 		return rc;
@@ -333,13 +333,11 @@ void iommufd_dirty_detach(struct iommufd_hwpt_paging *hwpt,
 		return;
 	iopt = &hwpt->ioas->iopt;
 	hlist_del(&at->idev_node);
-	scoped_guard(rwsem_read, &iopt->iova_rwsem) {
-		scoped_guard(mutex, &iopt->dirty.lock) {
-			list_del(&at->node);
-			/* What stood for no other is stopped, and collected */
-			iommufd_dirty_update(iopt);
-		}
-	}
+	iommufd_dirty_lock(iopt);
+	list_del(&at->node);
+	/* What stood for no other is stopped, and collected */
+	iommufd_dirty_update(iopt);
+	iommufd_dirty_unlock(iopt);
 	kfree(at);
 }
 EXPORT_SYMBOL_IF_KUNIT(iommufd_dirty_detach);
@@ -628,11 +626,9 @@ int iommufd_dirty_get_coverage(struct iommufd_ucmd *ucmd)
 
 /* ---- Policy, for user space ---- */
 
-static int update(struct io_pagetable *iopt)
+static int refused(int rc)
 {
-	guard(rwsem_read)(&iopt->iova_rwsem);
-	guard(mutex)(&iopt->dirty.lock);
-	return iommufd_dirty_update(iopt);
+	return !rc || rc == -ENOMEM ? rc : -EBUSY;
 }
 
 static int set_ioas_policy(struct io_pagetable *iopt, u32 allowed)
@@ -640,16 +636,16 @@ static int set_ioas_policy(struct io_pagetable *iopt, u32 allowed)
 	u32 old;
 	int rc;
 
-	guard(rwsem_read)(&iopt->iova_rwsem);
-	guard(mutex)(&iopt->dirty.lock);
+	iommufd_dirty_lock(iopt);
 	old = iopt->dirty.allowed;
 	WRITE_ONCE(iopt->dirty.allowed, allowed);
 	rc = iommufd_dirty_update(iopt);
-	if (!rc)
-		return 0;
-	WRITE_ONCE(iopt->dirty.allowed, old);
-	iommufd_dirty_update(iopt);
-	return rc == -ENOMEM ? rc : -EBUSY;
+	if (rc) {
+		WRITE_ONCE(iopt->dirty.allowed, old);
+		iommufd_dirty_update(iopt);
+	}
+	iommufd_dirty_unlock(iopt);
+	return refused(rc);
 }
 
 static int update_attached(struct iommufd_device *idev)
@@ -658,7 +654,11 @@ static int update_attached(struct iommufd_device *idev)
 	int rc, ret = 0;
 
 	hlist_for_each_entry(at, &idev->dirty_attached, idev_node) {
-		rc = update(&at->hwpt->ioas->iopt);
+		struct io_pagetable *iopt = &at->hwpt->ioas->iopt;
+
+		iommufd_dirty_lock(iopt);
+		rc = iommufd_dirty_update(iopt);
+		iommufd_dirty_unlock(iopt);
 		ret = ret ?: rc;
 	}
 	return ret;
@@ -677,7 +677,7 @@ static int set_device_policy(struct iommufd_device *idev, u32 allowed)
 		return 0;
 	WRITE_ONCE(idev->dirty_allowed, old);
 	update_attached(idev);
-	return rc == -ENOMEM ? rc : -EBUSY;
+	return refused(rc);
 }
 
 int iommufd_dirty_set_policy(struct iommufd_ucmd *ucmd)

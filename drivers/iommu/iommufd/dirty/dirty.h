@@ -264,7 +264,8 @@ struct iommufd_dirty_attachment {
  * @allowed: providers that the user allows here, a mask by type; 0: no word on
  *	     it.  Under @lock.
  * @unmapping: held for reading while anything is being unmapped.  Its bits may be
- *	       on their way; a read waits until they have arrived.
+ *	       on their way; a read waits until they have arrived, and a start
+ *	       lets none be, since they are older than it.
  * @access: provider: accesses
  * @pins_lock: protects @pins
  * @pins: what accesses have pinned, by IOVA; dirty at every read if to be written
@@ -305,6 +306,8 @@ void iommufd_dirty_provider_add(struct io_pagetable *iopt,
 				struct iommufd_dirty_provider *provider);
 void iommufd_dirty_provider_remove(struct io_pagetable *iopt,
 				   struct iommufd_dirty_provider *provider);
+void iommufd_dirty_lock(struct io_pagetable *iopt);
+void iommufd_dirty_unlock(struct io_pagetable *iopt);
 int iommufd_dirty_update(struct io_pagetable *iopt);
 
 int iommufd_dirty_reader_start(struct io_pagetable *iopt,

@@ -241,6 +241,35 @@ static void stop_provider(struct io_pagetable *iopt,
 }
 
 /**
+ * iommufd_dirty_lock() - Keep still what providers are chosen for
+ * @iopt: the IOAS
+ *
+ * Nothing is being unmapped either: a provider that starts could not forget what
+ * was written before to an area that it no longer sees.
+ *
+ * Context: process; none of the IOAS's locks is held.
+ */
+void iommufd_dirty_lock(struct io_pagetable *iopt)
+{
+	down_write(&iopt->dirty.unmapping);
+	down_read(&iopt->iova_rwsem);
+	mutex_lock(&iopt->dirty.lock);
+}
+EXPORT_SYMBOL_IF_KUNIT(iommufd_dirty_lock);
+
+/**
+ * iommufd_dirty_unlock() - Undo iommufd_dirty_lock()
+ * @iopt: the IOAS
+ */
+void iommufd_dirty_unlock(struct io_pagetable *iopt)
+{
+	mutex_unlock(&iopt->dirty.lock);
+	up_read(&iopt->iova_rwsem);
+	up_write(&iopt->dirty.unmapping);
+}
+EXPORT_SYMBOL_IF_KUNIT(iommufd_dirty_unlock);
+
+/**
  * iommufd_dirty_update() - Have those providers run that are to
  * @iopt: the IOAS
  *
@@ -248,7 +277,8 @@ static void stop_provider(struct io_pagetable *iopt,
  * start before old ones stop, and what these know is collected, so nothing is
  * lost in between.
  *
- * Context: process; iova_rwsem and the tracker's lock are held.
+ * Context: process; iommufd_dirty_lock() is held, or, where no provider can start
+ * for a reader, iova_rwsem and the tracker's lock.
  *
  * Return: 0, or an error when somebody reads an HWPT and there is a device on it
  * that no provider stands for.  Then no provider has stopped, and after undoing
@@ -390,9 +420,9 @@ int iommufd_dirty_reader_start(struct io_pagetable *iopt,
 	reader->must_prune = false;
 	iommufd_dirty_stats_add(iopt);
 
-	scoped_guard(rwsem_read, &iopt->iova_rwsem)
-		scoped_guard(mutex, &iopt->dirty.lock)
-			rc = start_locked(iopt, reader);
+	iommufd_dirty_lock(iopt);
+	rc = start_locked(iopt, reader);
+	iommufd_dirty_unlock(iopt);
 	if (rc) {
 		synchronize_rcu();
 		dirty_bitmap_destroy(&reader->pending);

@@ -309,9 +309,12 @@ static struct iommufd_dirty_attachment *attached(unsigned int device)
 
 static int update(void)
 {
-	guard(rwsem_read)(&iopt()->iova_rwsem);
-	guard(mutex)(&iopt()->dirty.lock);
-	return iommufd_dirty_update(iopt());
+	int rc;
+
+	iommufd_dirty_lock(iopt());
+	rc = iommufd_dirty_update(iopt());
+	iommufd_dirty_unlock(iopt());
+	return rc;
 }
 
 static int allow(u32 allowed)
