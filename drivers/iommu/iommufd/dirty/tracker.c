@@ -472,28 +472,30 @@ static void prune(struct io_pagetable *iopt,
 		reader->must_prune = true;
 }
 
+/* What is being unmapped is no longer walked: the lock waits for its bits */
 static void collect(struct io_pagetable *iopt,
 		    struct iommufd_dirty_reader *reader, unsigned long iova,
 		    unsigned long last, bool clear)
 {
-	/* What is being unmapped is no longer read, so wait for its bits */
-	down_write(&iopt->dirty.unmapping);
-	up_write(&iopt->dirty.unmapping);
-
-	guard(rwsem_read)(&iopt->iova_rwsem);
-	guard(mutex)(&iopt->dirty.lock);
+	iommufd_dirty_lock(iopt);
 	collect_for(iopt, reader, iova, last, clear);
+	iommufd_dirty_unlock(iopt);
 }
 
-static void prune_later(struct io_pagetable *iopt,
-			struct iommufd_dirty_reader *reader)
+/*
+ * Bits that were taken may have come, since the collecting, from another one or
+ * from an unmap.  Until those have flushed the IOTLB a device may go on writing to
+ * these pages without a new bit: they must not be copied before.
+ */
+static void settle(struct io_pagetable *iopt,
+		   struct iommufd_dirty_reader *reader)
 {
-	if (!READ_ONCE(reader->must_prune))
-		return;
-	guard(rwsem_read)(&iopt->iova_rwsem);
-	guard(mutex)(&iopt->dirty.lock);
-	reader->must_prune = false;
-	prune(iopt, reader, 0, ULONG_MAX);
+	iommufd_dirty_lock(iopt);
+	if (reader->must_prune) {
+		reader->must_prune = false;
+		prune(iopt, reader, 0, ULONG_MAX);
+	}
+	iommufd_dirty_unlock(iopt);
 }
 
 /**
@@ -528,7 +530,7 @@ int iommufd_dirty_reader_read(struct io_pagetable *iopt,
 					 user->iova, user->last, clear, count,
 					 collected - start,
 					 ktime_get_ns() - start, rc);
-	prune_later(iopt, reader);
+	settle(iopt, reader);
 	return rc;
 }
 EXPORT_SYMBOL_IF_KUNIT(iommufd_dirty_reader_read);
