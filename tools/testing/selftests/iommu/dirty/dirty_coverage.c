@@ -35,13 +35,6 @@ static const struct dsim_config blind = { .format = "vtdss",
 					  .page_sizes = SZ_4K,
 					  .no_ad = true };
 
-static bool on_base(void)
-{
-	const char *kernel = getenv("TESTBED_KERNEL");
-
-	return kernel && !strcmp(kernel, "base");
-}
-
 /* ---- The ioctls ---- */
 
 #define ENTRIES	8

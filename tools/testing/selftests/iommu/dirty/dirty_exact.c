@@ -43,13 +43,6 @@
 
 #define PEEK		IOMMU_HWPT_GET_DIRTY_BITMAP_NO_CLEAR
 
-static bool on_base(void)
-{
-	const char *kernel = getenv("TESTBED_KERNEL");
-
-	return kernel && !strcmp(kernel, "base");
-}
-
 /*
  * The end of a test on the base kernel: its defect was seen, or it fails. What
  * failed before goes on being a failure. As with SKIP(), what comes first is

@@ -446,13 +446,6 @@ static int start_writer(struct machine *m, unsigned int i)
 	return rc;
 }
 
-static bool on_base(void)
-{
-	const char *kernel = getenv("TESTBED_KERNEL");
-
-	return kernel && !strcmp(kernel, "base");
-}
-
 FIXTURE(example)
 {
 	struct machine m;

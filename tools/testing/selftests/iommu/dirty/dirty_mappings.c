@@ -19,13 +19,6 @@
 static const struct dsim_config config = { .format = "vtdss",
 					   .page_sizes = SZ_4K };
 
-static bool on_base(void)
-{
-	const char *kernel = getenv("TESTBED_KERNEL");
-
-	return kernel && !strcmp(kernel, "base");
-}
-
 FIXTURE(mappings)
 {
 	struct dsim dev;

@@ -1241,13 +1241,6 @@ static void map_all(struct space *space, uint64_t *seed)
 	}
 }
 
-static bool on_base(void)
-{
-	const char *kernel = getenv("TESTBED_KERNEL");
-
-	return kernel && !strcmp(kernel, "base");
-}
-
 static int set_up(bool no_flush)
 {
 	uint64_t seed = base_seed;

@@ -18,13 +18,6 @@
 /* The tests' own page size is 4K: leaves larger than it, as AMD allows */
 #define SIZES_MIXED	0x7f000UL
 
-static bool on_base(void)
-{
-	const char *kernel = getenv("TESTBED_KERNEL");
-
-	return kernel && !strcmp(kernel, "base");
-}
-
 static bool has_huge_pages(void)
 {
 	return access("/sys/kernel/mm/hugepages", F_OK) == 0;

@@ -945,3 +945,10 @@ bool shadow_data_equal(const struct shadow *s)
 {
 	return !memcmp(s->data, s->vm->data, s->vm->data_size);
 }
+
+bool on_base(void)
+{
+	const char *kernel = getenv("TESTBED_KERNEL");
+
+	return kernel && !strcmp(kernel, "base");
+}

@@ -223,6 +223,9 @@ uint64_t rnd(uint64_t *state);
 
 unsigned long long now_ms(void);
 
+/* On the unpatched kernel, whose defects are expected */
+bool on_base(void);
+
 /*
  * Machines are emulated, kernels instrumented, hosts busy: a test that hangs is
  * to end, one that is slow is not. Include this after the harness.
