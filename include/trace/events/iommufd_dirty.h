@@ -134,6 +134,34 @@ TRACE_EVENT(iommufd_dirty_lost,
 		  __entry->iova, __entry->last, __entry->rc)
 );
 
+/* One sync of a dirty log: @dirty is bits newly set, @ns 0 if not measured */
+TRACE_EVENT(iommufd_dirty_log_sync,
+	TP_PROTO(u32 log, unsigned long offset, unsigned long end, bool clear,
+		 u64 dirty, u64 lost, u64 ns),
+	TP_ARGS(log, offset, end, clear, dirty, lost, ns),
+	TP_STRUCT__entry(
+		__field(u32, log)
+		__field(unsigned long, offset)
+		__field(unsigned long, end)
+		__field(bool, clear)
+		__field(u64, dirty)
+		__field(u64, lost)
+		__field(u64, ns)
+	),
+	TP_fast_assign(
+		__entry->log = log;
+		__entry->offset = offset;
+		__entry->end = end;
+		__entry->clear = clear;
+		__entry->dirty = dirty;
+		__entry->lost = lost;
+		__entry->ns = ns;
+	),
+	TP_printk("log=%u offset=0x%lx end=0x%lx clear=%d dirty=%llu lost=%llu ns=%llu",
+		  __entry->log, __entry->offset, __entry->end, __entry->clear,
+		  __entry->dirty, __entry->lost, __entry->ns)
+);
+
 /* Another provider stands for a device now; 0 is none */
 TRACE_EVENT(iommufd_dirty_provider,
 	TP_PROTO(u32 ioas, u32 hwpt, u32 device, u32 pasid, u32 from, u32 to),

@@ -17,6 +17,8 @@
 enum {
 	IOMMUFD_CMD_DIRTY_GET_COVERAGE = 0xb0,
 	IOMMUFD_CMD_DIRTY_SET_POLICY = 0xb1,
+	IOMMUFD_CMD_DIRTY_LOG_ALLOC = 0xb2,
+	IOMMUFD_CMD_DIRTY_LOG_SYNC = 0xb3,
 };
 
 /**
@@ -184,5 +186,135 @@ struct iommu_dirty_set_policy {
 	__u32 providers;
 };
 #define IOMMU_DIRTY_SET_POLICY _IO(IOMMUFD_TYPE, IOMMUFD_CMD_DIRTY_SET_POLICY)
+
+/**
+ * enum iommu_dirty_log_alloc_flags - Flags for IOMMU_DIRTY_LOG_ALLOC
+ * @IOMMU_DIRTY_LOG_IOVA: The log stands for IOVAs of one IOAS. Alone, or with
+ *                        IOMMU_DIRTY_LOG_EVENTFD.
+ * @IOMMU_DIRTY_LOG_USER: It stands for memory, known by the caller's addresses:
+ *                        what is mapped from there by IOMMU_IOAS_MAP
+ * @IOMMU_DIRTY_LOG_FILE: It stands for memory, known by its place in a file: what
+ *                        is mapped from there by IOMMU_IOAS_MAP_FILE. With
+ *                        IOMMU_DIRTY_LOG_USER: the same memory under both names,
+ *                        for who maps it in both ways.
+ * @IOMMU_DIRTY_LOG_EVENTFD: An eventfd is to be signalled
+ */
+enum iommu_dirty_log_alloc_flags {
+	IOMMU_DIRTY_LOG_IOVA = 1 << 0,
+	IOMMU_DIRTY_LOG_USER = 1 << 1,
+	IOMMU_DIRTY_LOG_FILE = 1 << 2,
+	IOMMU_DIRTY_LOG_EVENTFD = 1 << 3,
+};
+
+/**
+ * struct iommu_dirty_log_alloc - ioctl(IOMMU_DIRTY_LOG_ALLOC)
+ * @size: sizeof(struct iommu_dirty_log_alloc)
+ * @flags: Combination of enum iommu_dirty_log_alloc_flags, that says what the
+ *         log stands for
+ * @ioas_id: With IOMMU_DIRTY_LOG_IOVA: the IOAS, which cannot be destroyed before
+ *           the log. Else 0.
+ * @out_log_id: ID of the log, for IOMMU_DIRTY_LOG_SYNC and IOMMU_DESTROY
+ * @start: First IOVA, or first address of the caller's. A multiple of the
+ *         system's page size. 0 with IOMMU_DIRTY_LOG_FILE alone.
+ * @length: Bytes that the log stands for, a multiple of the system's page size
+ * @page_size: Bytes that a bit stands for, a power of two, at least 4096. Bit 0
+ *             stands for those from the start on; the last bit may stand for
+ *             fewer.
+ * @file_start: With IOMMU_DIRTY_LOG_FILE: offset in the file of what bit 0
+ *              stands for, a multiple of the system's page size. Else 0.
+ * @fd: With IOMMU_DIRTY_LOG_FILE: the file, the same as that of
+ *      IOMMU_IOAS_MAP_FILE, or another one opened on the same memory. Else 0.
+ * @eventfd: With IOMMU_DIRTY_LOG_EVENTFD: an eventfd. Else 0.
+ * @threshold: With IOMMU_DIRTY_LOG_EVENTFD: it is signalled each time that this
+ *             many more bits have been set, at least 1. Else 0.
+ * @out_mmap_offset: Offset for mmap() of the iommufd
+ * @out_mmap_length: Bytes to map from there, all of them at once, shared
+ * @out_summary_offset: Where in these bytes the summary begins
+ *
+ * Allocates a dirty log: a bitmap that the kernel sets bits in and that user
+ * space maps and clears bits of. From here on what devices write to what the
+ * log stands for sets bits, some at once, others when the log is synced. A log
+ * of IOVAs hears of one IOAS; one of memory of every IOAS of this iommufd,
+ * also of those allocated later, and whatever is mapped or unmapped in them.
+ *
+ * At the beginning of the mapping lie the bits: bit n is bit n % 64 of the 64-bit
+ * word n / 64, in the byte order of the machine. The summary has a bit for each 64
+ * bytes of them, 512 bits: bit n of it is set after one of the bits n * 512 to
+ * n * 512 + 511 was.
+ *
+ * User space takes what is dirty in that order: it exchanges a word of the
+ * summary for 0, atomically, and then, for each bit that was set, the 8 words of
+ * bits that it stands for. A bit set by the kernel meanwhile is either among
+ * those taken or leaves its bit in the summary. The other way round bits get lost.
+ * What user space writes to the mapping concerns nobody else.
+ *
+ * The memory is accounted as what the IOAS pins is.
+ *
+ * Fails with EOPNOTSUPP when there is a device, on the IOAS or, for a log of
+ * memory, on any, that nobody can tell the writes of: IOMMU_DIRTY_GET_COVERAGE
+ * tells more. While the log lives no such device can be attached. Fails with
+ * ENOMEM when the memory is not there, or more than may be locked; with EFBIG
+ * for more than 2^33 bits.
+ */
+struct iommu_dirty_log_alloc {
+	__u32 size;
+	__u32 flags;
+	__u32 ioas_id;
+	__u32 out_log_id;
+	__aligned_u64 start;
+	__aligned_u64 length;
+	__aligned_u64 page_size;
+	__aligned_u64 file_start;
+	__s32 fd;
+	__s32 eventfd;
+	__aligned_u64 threshold;
+	__aligned_u64 out_mmap_offset;
+	__aligned_u64 out_mmap_length;
+	__aligned_u64 out_summary_offset;
+};
+#define IOMMU_DIRTY_LOG_ALLOC _IO(IOMMUFD_TYPE, IOMMUFD_CMD_DIRTY_LOG_ALLOC)
+
+/**
+ * enum iommu_dirty_log_sync_flags - Flags for IOMMU_DIRTY_LOG_SYNC
+ * @IOMMU_DIRTY_LOG_SYNC_RANGE: Not all of the log, only a range
+ * @IOMMU_DIRTY_LOG_SYNC_NO_CLEAR: What is dirty need not be told apart from what
+ *                                 will be: it may be reported once more by the
+ *                                 next sync. Spares flushing the IOTLB, for the
+ *                                 last sync, when devices are stopped.
+ */
+enum iommu_dirty_log_sync_flags {
+	IOMMU_DIRTY_LOG_SYNC_RANGE = 1 << 0,
+	IOMMU_DIRTY_LOG_SYNC_NO_CLEAR = 1 << 1,
+};
+
+/**
+ * struct iommu_dirty_log_sync - ioctl(IOMMU_DIRTY_LOG_SYNC)
+ * @size: sizeof(struct iommu_dirty_log_sync)
+ * @flags: Combination of enum iommu_dirty_log_sync_flags
+ * @log_id: ID of the log
+ * @__reserved: Must be 0
+ * @offset: With IOMMU_DIRTY_LOG_SYNC_RANGE: where the range begins, in bytes
+ *          from what bit 0 stands for on. Else 0.
+ * @length: With IOMMU_DIRTY_LOG_SYNC_RANGE: bytes of the range, at least 1. Else
+ *          0.
+ * @out_dirty: How many bits this has set that were clear
+ * @out_lost: How often, since the last sync, exactness was lost, so that a range
+ *            was reported dirty instead
+ *
+ * Asks those who must be asked what was written. When this returns, all that
+ * devices wrote before it was called has its bit set, or had it taken before. It
+ * may set bits outside of the range too.
+ */
+struct iommu_dirty_log_sync {
+	__u32 size;
+	__u32 flags;
+	__u32 log_id;
+	__u32 __reserved;
+	__aligned_u64 offset;
+	__aligned_u64 length;
+	__aligned_u64 out_dirty;
+	__aligned_u64 out_lost;
+};
+#define IOMMU_DIRTY_LOG_SYNC _IO(IOMMUFD_TYPE, IOMMUFD_CMD_DIRTY_LOG_SYNC)
 
 #endif

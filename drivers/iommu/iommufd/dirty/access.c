@@ -7,6 +7,7 @@
 #include <linux/interval_tree.h>
 #include <linux/iommufd_dirty.h>
 #include <linux/overflow.h>
+#include <linux/percpu.h>
 #include <linux/slab.h>
 #include <trace/events/iommufd_dirty.h>
 
@@ -233,11 +234,18 @@ static const struct iommufd_dirty_provider_ops access_ops = {
 /**
  * iommufd_dirty_access_init() - Make the provider of an IOAS's accesses
  * @tracker: of the IOAS
+ *
+ * Context: process.
+ *
+ * Return: 0 or -ENOMEM.
  */
-void iommufd_dirty_access_init(struct iommufd_dirty_tracker *tracker)
+int iommufd_dirty_access_init(struct iommufd_dirty_tracker *tracker)
 {
 	struct iommufd_dirty_provider *provider = &tracker->access;
+	u64 __percpu *pushed = alloc_percpu_gfp(u64, GFP_KERNEL_ACCOUNT);
 
+	if (!pushed)
+		return -ENOMEM;
 	spin_lock_init(&tracker->pins_lock);
 	tracker->pins = RB_ROOT_CACHED;
 	*provider = (struct iommufd_dirty_provider){
@@ -248,5 +256,7 @@ void iommufd_dirty_access_init(struct iommufd_dirty_tracker *tracker)
 		.granule_max = PAGE_SIZE,
 		/* Accesses may mark whenever anybody reads */
 		.wanted = true,
+		.pushed = pushed,
 	};
+	return 0;
 }

@@ -586,11 +586,10 @@ static void or_range(struct transfer *t, u64 first, u64 last)
 }
 
 /* A word of pending bits, of which the lowest stands for @iova */
-static void give_word(struct transfer *t, unsigned long iova,
-		      unsigned long word)
+static void give_word(void *data, unsigned long iova, unsigned long word)
 {
-	unsigned int shift = t->bitmap->shift;
-	unsigned int bit;
+	struct transfer *t = data;
+	unsigned int bit, shift = t->bitmap->shift;
 
 	if (t->user->shift == shift) {
 		/* The first word may begin before what the user asked for */
@@ -619,15 +618,17 @@ static unsigned long take_word(unsigned long *word, unsigned long mask)
 	return mask & atomic_long_fetch_andnot(mask, as_atomic(word));
 }
 
-static void give_part(struct transfer *t, const struct part *part)
+/* Calls @fn with each word of bits [@first, @last] of a chunk that has any set */
+static __always_inline void
+for_each_word(struct dirty_bitmap *bitmap, unsigned long index,
+	      unsigned int first, unsigned int last, bool clear,
+	      void (*fn)(void *data, unsigned long iova, unsigned long word),
+	      void *data)
 {
-	struct dirty_bitmap *bitmap = t->bitmap;
-	unsigned long index = part->index;
 	unsigned long *chunk = xa_load(&bitmap->chunks, index);
-	unsigned int first = part->first, last = part->last;
 	unsigned int w;
 
-	if (t->clear) {
+	if (clear) {
 		clear_pending(bitmap, index);
 		smp_mb(); /* the mark before the bits; pairs with the setter's */
 	}
@@ -639,17 +640,53 @@ static void give_part(struct transfer *t, const struct part *part)
 		if (w == BIT_WORD(last))
 			mask &= BITMAP_LAST_WORD_MASK(last + 1);
 		word = READ_ONCE(chunk[w]) & mask;
-		if (word && t->clear)
+		if (word && clear)
 			word = take_word(&chunk[w], mask);
 		if (word)
-			give_word(t, chunk_iova(bitmap, index) +
-				  ((unsigned long)w * BITS_PER_LONG <<
-				   bitmap->shift), word);
+			fn(data, chunk_iova(bitmap, index) +
+				 ((unsigned long)w * BITS_PER_LONG <<
+				  bitmap->shift), word);
 	}
-	/* Bits outside of the part are still to be read */
-	if (t->clear && !bitmap_empty(chunk, CHUNK_BITS))
+	/* Other bits are still to be read */
+	if (clear && !bitmap_empty(chunk, CHUNK_BITS))
 		set_pending(bitmap, index);
 }
+
+static void give_part(struct transfer *t, const struct part *part)
+{
+	for_each_word(t->bitmap, part->index, part->first, part->last, t->clear,
+		      give_word, t);
+}
+
+/**
+ * dirty_bitmap_take() - Take a range's pending bits
+ * @bitmap: the bitmap
+ * @iova: first address
+ * @last: last address
+ * @fn: gets words with pending bits, and what the lowest of a word stands for;
+ *	bits outside of the range are left out
+ * @data: for @fn
+ *
+ * Context: process, may sleep; serialized by the owner.
+ */
+void dirty_bitmap_take(struct dirty_bitmap *bitmap, unsigned long iova,
+		       unsigned long last,
+		       void (*fn)(void *data, unsigned long iova,
+				  unsigned long word),
+		       void *data)
+{
+	unsigned long index = iova >> chunk_shift(bitmap);
+	unsigned long end = last >> chunk_shift(bitmap);
+	void *chunk;
+
+	for (chunk = xa_find(&bitmap->chunks, &index, end, PENDING); chunk;
+	     chunk = xa_find_after(&bitmap->chunks, &index, end, PENDING)) {
+		for_each_word(bitmap, index, first_bit(bitmap, index, iova),
+			      last_bit(bitmap, index, last), true, fn, data);
+		cond_resched();
+	}
+}
+EXPORT_SYMBOL_IF_KUNIT(dirty_bitmap_take);
 
 /**
  * dirty_bitmap_read() - Give a range's pending bits to the user

@@ -9,6 +9,9 @@
  *   all.c       provider: nobody knows, so everything is dirty
  *   coverage.c  which provider stands for which device, and policy
  *   hwpt.c      the HWPT as a reader: SET and GET of its dirty bitmap
+ *   log.c       the dirty log: bits that user space maps
+ *   log_bits.c  its bits, set here and taken there
+ *   feed.c      the reader that fills a log with what an IOAS's devices write
  *   stats.c     tracepoints and debugfs
  *
  * A provider knows which pages were written.  A reader wants to know.  Each
@@ -16,9 +19,10 @@
  * each other; what is taken from a provider enters those of every reader that it
  * concerns before it is forgotten where it came from.
  *
- * Locks, outermost first: the lock of an iommufd group,
- * iommufd_dirty_reader.lock, iommufd_dirty_tracker.unmapping, domains_rwsem,
- * iova_rwsem, iommufd_dirty_tracker.lock, pins_lock.
+ * Locks, outermost first: the lock of an iommufd group, iommufd_dirty_ctx.lock,
+ * iommufd_dirty_log.lock, iommufd_dirty_reader.lock,
+ * iommufd_dirty_tracker.unmapping, domains_rwsem, iova_rwsem,
+ * iommufd_dirty_tracker.lock, pins_lock.
  * Marking paths take none of them, they run under RCU.
  */
 #ifndef __IOMMUFD_DIRTY_H
@@ -26,7 +30,9 @@
 
 #include <linux/interval_tree.h>
 #include <linux/iommu.h>
+#include <linux/iommufd.h>
 #include <linux/list.h>
+#include <linux/maple_tree.h>
 #include <linux/mutex.h>
 #include <linux/rwsem.h>
 #include <linux/spinlock.h>
@@ -34,15 +40,22 @@
 #include <linux/xarray.h>
 #include <uapi/linux/iommufd.h>
 
+struct eventfd_ctx;
 struct io_pagetable;
 struct iommu_iotlb_gather;
 struct iommufd_access;
+struct iommufd_ctx;
 struct iommufd_device;
+struct iommufd_dirty_ctx;
+struct iommufd_dirty_feed;
 struct iommufd_dirty_provider;
 struct iommufd_hwpt_paging;
 struct iommufd_ioas;
 struct iommufd_ucmd;
+struct iopt_area;
+struct iopt_pages;
 struct iova_bitmap;
+struct vm_area_struct;
 
 /* ---- Pending bits ---- */
 
@@ -111,6 +124,11 @@ bool dirty_bitmap_set(struct dirty_bitmap *bitmap, unsigned long iova,
 int dirty_bitmap_read(struct dirty_bitmap *bitmap,
 		      const struct dirty_user_bitmap *user, bool clear,
 		      u64 *count);
+void dirty_bitmap_take(struct dirty_bitmap *bitmap, unsigned long iova,
+		       unsigned long last,
+		       void (*fn)(void *data, unsigned long iova,
+				  unsigned long word),
+		       void *data);
 
 void dirty_cursor_or(struct dirty_cursor *cursor, unsigned long iova,
 		     unsigned int shift, unsigned long bits);
@@ -128,7 +146,9 @@ void dirty_cursor_finish(struct dirty_cursor *cursor);
  * @active: started, and in the tracker's list; under @lock
  * @node: link in that list
  * @hwpt: reads what is written through this HWPT, and by accesses
- * @pending: bits not yet read.  Bits are taken, and chunks freed, under @lock.
+ * @feed: it is part of this, and brings bits to a dirty log; or NULL
+ * @pending: bits not yet read.  Bits are taken, and chunks freed, under @lock;
+ *	     of a feed, under the tracker's.
  * @must_prune: there are chunks over nothing mapped, to be freed when they can
  *		be; under the tracker's lock
  * @cursor: where the walk of a provider stands; under the tracker's lock
@@ -141,6 +161,7 @@ struct iommufd_dirty_reader {
 	bool active;
 	struct list_head node;
 	struct iommufd_hwpt_paging *hwpt;
+	struct iommufd_dirty_feed *feed;
 	struct dirty_bitmap pending;
 	bool must_prune;
 	struct dirty_cursor cursor;
@@ -198,11 +219,13 @@ struct iommufd_dirty_provider_ops {
  * @bits: recorded, and not yet with the readers
  * @reads: times that it was collected from
  * @pages: bits recorded, in units of @shift
+ * @pushed: the same of those pushed, per CPU, since whoever pushes shall not wait
+ *	    for another; NULL: it never pushes
  * @ns: time spent collecting
  * @lost: times that its range was reported dirty, since it failed
  *
  * Part of what provides, so it lives as long.  All is under the tracker's lock,
- * but @pages of a provider that is pushed.
+ * but what @pushed points to.
  */
 struct iommufd_dirty_provider {
 	const struct iommufd_dirty_provider_ops *ops;
@@ -222,7 +245,8 @@ struct iommufd_dirty_provider {
 	unsigned long bits;
 
 	u64 reads;
-	atomic64_t pages;
+	u64 pages;
+	u64 __percpu *pushed;
 	u64 ns;
 	u64 lost;
 };
@@ -270,6 +294,8 @@ struct iommufd_dirty_attachment {
  * @pins_lock: protects @pins
  * @pins: what accesses have pinned, by IOVA; dirty at every read if to be written
  * @lost: times that exactness was lost and a range reported dirty instead
+ * @ctx: what the dirty logs of the iommufd share, or NULL
+ * @ctx_node: link in the list of its IOASes
  * @stats_node: link in the list of all that were ever read
  * @pid: who read first
  */
@@ -286,15 +312,19 @@ struct iommufd_dirty_tracker {
 	struct rb_root_cached pins;
 
 	atomic64_t lost;
+	struct iommufd_dirty_ctx *ctx;
+	struct list_head ctx_node;
 	struct list_head stats_node;
 	pid_t pid;
 };
 
-void iommufd_dirty_init(struct io_pagetable *iopt);
+int iommufd_dirty_init(struct io_pagetable *iopt);
 void iommufd_dirty_destroy(struct io_pagetable *iopt);
-int iommufd_dirty_map(struct io_pagetable *iopt, unsigned long iova,
-		      unsigned long last);
-void iommufd_dirty_map_failed(struct io_pagetable *iopt);
+int iommufd_dirty_ioas_init(struct iommufd_ctx *ictx,
+			    struct iommufd_ioas *ioas);
+void iommufd_dirty_ioas_destroy(struct iommufd_ioas *ioas);
+int iommufd_dirty_map(struct iopt_area *area, struct iopt_pages *pages);
+void iommufd_dirty_map_failed(struct iopt_area *area);
 void iommufd_dirty_unmap_begin(struct io_pagetable *iopt);
 void iommufd_dirty_unmap_end(struct io_pagetable *iopt);
 void iommufd_dirty_unmap(struct io_pagetable *iopt, unsigned long iova,
@@ -316,6 +346,9 @@ int iommufd_dirty_reader_start(struct io_pagetable *iopt,
 			       unsigned int shift);
 void iommufd_dirty_reader_stop(struct io_pagetable *iopt,
 			       struct iommufd_dirty_reader *reader);
+void iommufd_dirty_collect(struct io_pagetable *iopt,
+			   struct iommufd_dirty_reader *reader,
+			   unsigned long iova, unsigned long last, bool clear);
 int iommufd_dirty_reader_read(struct io_pagetable *iopt,
 			      struct iommufd_dirty_reader *reader,
 			      const struct dirty_user_bitmap *user, bool clear);
@@ -326,6 +359,10 @@ void iommufd_dirty_record_slow(struct iommufd_dirty_tracker *tracker,
 void iommufd_dirty_push(struct iommufd_dirty_tracker *tracker,
 			struct iommufd_dirty_provider *provider,
 			unsigned long iova, unsigned long last);
+void iommufd_dirty_push_unflushed(struct iommufd_dirty_tracker *tracker,
+				  struct iommufd_dirty_provider *provider,
+				  unsigned long iova, unsigned long last);
+u64 iommufd_dirty_provider_pages(const struct iommufd_dirty_provider *provider);
 void iommufd_dirty_record_range(struct iommufd_dirty_tracker *tracker,
 				struct iommufd_dirty_provider *provider,
 				unsigned long iova, unsigned long last);
@@ -391,7 +428,7 @@ void iommufd_dirty_all_init(struct iommufd_dirty_provider *provider,
 
 /* ---- Provider: accesses of emulated devices ---- */
 
-void iommufd_dirty_access_init(struct iommufd_dirty_tracker *tracker);
+int iommufd_dirty_access_init(struct iommufd_dirty_tracker *tracker);
 void iommufd_dirty_access_wrote(struct io_pagetable *iopt, unsigned long iova,
 				unsigned long last);
 int iommufd_dirty_access_pin(struct io_pagetable *iopt,
@@ -424,6 +461,153 @@ int iommufd_dirty_set_policy(struct iommufd_ucmd *ucmd);
 
 int iommufd_dirty_hwpt_init(struct iommufd_hwpt_paging *hwpt);
 void iommufd_dirty_hwpt_release(struct iommufd_hwpt_paging *hwpt);
+
+/* ---- Dirty logs ---- */
+
+#define DIRTY_LOG_MIN_SHIFT	12
+
+/**
+ * struct dirty_log_bits - bits that the kernel sets and user space takes
+ * @bits: one for each page of the log
+ * @summary: one for each 64 bytes of @bits, in the same memory
+ * @nr: how many bits there are
+ *
+ * User space maps this memory and may write to it whatever it likes: the kernel
+ * sets bits, and looks at them only to see whether they are set.
+ *
+ * Setting: first the bit, then, unless it is set, that of the summary.  Taking, the
+ * other way round: first a word of the summary, then the bits that it stands for.
+ * Both change words by atomic operations that are full barriers.  When the taker
+ * gets to the bits before a bit is set, it has been at the summary before too; so
+ * the setter, who looks at the summary later, sees it clear or set anew, and either
+ * way it is set afterwards.  No set bit is ever without its summary bit, but for
+ * the moment until its setter is through, and nobody could have taken it earlier.
+ * tools/verification/models/iommufd_dirty_log has this as a model to check.
+ */
+struct dirty_log_bits {
+	unsigned long *bits;
+	unsigned long *summary;
+	unsigned long nr;
+};
+
+size_t dirty_log_bits_summary(unsigned long nr);
+size_t dirty_log_bits_size(unsigned long nr);
+int dirty_log_bits_alloc(struct dirty_log_bits *log, unsigned long nr);
+void dirty_log_bits_free(struct dirty_log_bits *log);
+unsigned int dirty_log_bits_or(struct dirty_log_bits *log, unsigned long bit,
+			       unsigned long mask);
+unsigned long dirty_log_bits_set(struct dirty_log_bits *log,
+				 unsigned long first, unsigned long last);
+
+/**
+ * struct iommufd_dirty_ctx - what the dirty logs of an iommufd share
+ * @lock: protects the lists
+ * @logs: those of memory, by their node
+ * @ioases: all, by &iommufd_dirty_tracker.ctx_node
+ */
+struct iommufd_dirty_ctx {
+	struct mutex lock;
+	struct list_head logs;
+	struct list_head ioases;
+};
+
+/**
+ * struct iommufd_dirty_log - the object
+ * @obj: for the user
+ * @ictx: the iommufd
+ * @node: link in the list of logs of memory, under the lock of iommufd_dirty_ctx
+ * @lock: protects @feeds, and serializes syncs
+ * @feeds: one for each IOAS that it hears of
+ * @flags: of enum iommu_dirty_log_alloc_flags
+ * @start: first IOVA or user address
+ * @length: bytes
+ * @file_start: offset in @file of the same
+ * @shift: log2 of the bytes that a bit stands for
+ * @ioas: of a log of IOVAs: which it has a reference to; else NULL
+ * @mm: of who allocated it: user addresses are of this, its memory counts there
+ * @user: likewise
+ * @file: the file, or NULL
+ * @bits: what user space maps
+ * @mmap: says so to mmap().  Mappings are users of @obj, so it is not destroyed
+ *	  under them.
+ * @account_mode: where @npages are accounted
+ * @npages: pages of memory accounted
+ * @event: to be signalled, or NULL
+ * @threshold: each time that so many more bits were set
+ * @set: bits that were set, if there is @event
+ * @lost: times that exactness was lost, since the last sync
+ *
+ * All but the lists and the last two is constant once user space knows it.
+ */
+struct iommufd_dirty_log {
+	struct iommufd_object obj;
+	struct iommufd_ctx *ictx;
+	struct list_head node;
+	struct mutex lock;
+	struct list_head feeds;
+
+	u32 flags;
+	unsigned int shift;
+	unsigned long start;
+	unsigned long length;
+	unsigned long file_start;
+	struct iommufd_ioas *ioas;
+	struct mm_struct *mm;
+	struct user_struct *user;
+	struct file *file;
+
+	struct dirty_log_bits bits;
+	struct iommufd_mmap *mmap;
+	unsigned int account_mode;
+	unsigned long npages;
+
+	struct eventfd_ctx *event;
+	u64 threshold;
+	atomic64_t set;
+	atomic64_t lost;
+};
+
+/**
+ * struct iommufd_dirty_feed - brings what is written through an IOAS to a log
+ * @reader: of the IOAS
+ * @log: to there
+ * @iopt: the IOAS
+ * @node: link in the log's list
+ * @map: of a log of memory: where the IOAS maps what the log stands for.  By IOVA,
+ *	 a value: the offset in the log less the IOVA.  Written under the tracker's
+ *	 lock, read under RCU; follows what the IOAS maps.
+ */
+struct iommufd_dirty_feed {
+	struct iommufd_dirty_reader reader;
+	struct iommufd_dirty_log *log;
+	struct io_pagetable *iopt;
+	struct list_head node;
+	struct maple_tree map;
+};
+
+int dirty_feed_start(struct iommufd_dirty_feed *feed,
+		     struct iommufd_dirty_log *log, struct io_pagetable *iopt);
+void dirty_feed_stop(struct iommufd_dirty_feed *feed);
+void dirty_feed_mark(struct iommufd_dirty_feed *feed, unsigned long iova,
+		     unsigned long last);
+unsigned long dirty_feed_sync(struct iommufd_dirty_feed *feed,
+			      unsigned long offset, unsigned long end,
+			      bool clear);
+int dirty_feed_map(struct iommufd_dirty_feed *feed, struct iopt_area *area,
+		   const struct iopt_pages *pages);
+void dirty_feed_unmap(struct iommufd_dirty_feed *feed, unsigned long iova,
+		      unsigned long last);
+
+void iommufd_dirty_ctx_init(struct iommufd_dirty_ctx *ctx);
+int iommufd_dirty_log_ioas_add(struct iommufd_ctx *ictx,
+			       struct iommufd_ioas *ioas);
+void iommufd_dirty_log_ioas_remove(struct iommufd_ioas *ioas);
+void iommufd_dirty_log_count(struct iommufd_dirty_log *log, unsigned long set);
+int iommufd_dirty_log_mmap(struct iommufd_object *obj,
+			   struct vm_area_struct *vma);
+void iommufd_dirty_log_destroy(struct iommufd_object *obj);
+int iommufd_dirty_log_alloc(struct iommufd_ucmd *ucmd);
+int iommufd_dirty_log_sync(struct iommufd_ucmd *ucmd);
 
 /* ---- Statistics ---- */
 

@@ -4,6 +4,7 @@
  */
 #include <linux/iommu.h>
 #include <linux/iova_bitmap.h>
+#include <linux/percpu.h>
 #include <linux/sizes.h>
 
 #include "../io_pagetable.h"
@@ -55,8 +56,9 @@ static void unmap_sink(void *data, unsigned long iova, size_t length)
 {
 	struct iommufd_hwpt_paging *hwpt = data;
 
-	iommufd_dirty_push(&hwpt->ioas->iopt.dirty, &hwpt->dirty.iommu, iova,
-			   iova + length - 1);
+	iommufd_dirty_push_unflushed(&hwpt->ioas->iopt.dirty,
+				     &hwpt->dirty.iommu, iova,
+				     iova + length - 1);
 }
 
 static int walk(struct io_pagetable *iopt,
@@ -163,7 +165,8 @@ int iommufd_dirty_domain_init(struct iommufd_hwpt_paging *hwpt)
 		return 0;
 	hwpt->dirty.sink = alloc_sink(domain_sink, hwpt);
 	hwpt->dirty.unmap_sink = alloc_sink(unmap_sink, hwpt);
-	if (!hwpt->dirty.sink || !hwpt->dirty.unmap_sink)
+	provider->pushed = alloc_percpu_gfp(u64, GFP_KERNEL_ACCOUNT);
+	if (!hwpt->dirty.sink || !hwpt->dirty.unmap_sink || !provider->pushed)
 		return -ENOMEM;
 
 	provider->ops = &domain_ops;
@@ -201,4 +204,5 @@ void iommufd_dirty_domain_free(struct iommufd_hwpt_paging *hwpt)
 		iova_bitmap_free(hwpt->dirty.sink);
 	if (hwpt->dirty.unmap_sink)
 		iova_bitmap_free(hwpt->dirty.unmap_sink);
+	free_percpu(hwpt->dirty.iommu.pushed);
 }

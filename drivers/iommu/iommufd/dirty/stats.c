@@ -62,7 +62,7 @@ static void show_tracker(struct seq_file *m,
 			   tracker->pid, ioas->obj.id,
 			   p->hwpt ? p->hwpt->common.obj.id : 0, p->ops->name,
 			   p->running ? "on" : p->failed ? "failed" : "off",
-			   p->reads, (u64)atomic64_read(&p->pages), p->ns,
+			   p->reads, iommufd_dirty_provider_pages(p), p->ns,
 			   p->lost);
 }
 

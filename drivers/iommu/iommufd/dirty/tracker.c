@@ -5,6 +5,7 @@
 #include <kunit/visibility.h>
 #include <linux/iommu.h>
 #include <linux/ktime.h>
+#include <linux/percpu.h>
 #include <linux/rculist.h>
 #include <trace/events/iommufd_dirty.h>
 
@@ -52,6 +53,31 @@ static bool has_reader(struct iommufd_dirty_tracker *tracker,
 
 /* ---- From a provider to its readers ---- */
 
+static unsigned long nr_pages(const struct iommufd_dirty_provider *provider,
+			      unsigned long iova, unsigned long last)
+{
+	return (last >> provider->shift) - (iova >> provider->shift) + 1;
+}
+
+/**
+ * iommufd_dirty_provider_pages() - How much a provider has reported
+ * @provider: the provider
+ *
+ * Context: any; the tracker's lock is held.
+ *
+ * Return: bits recorded and pushed, in units of its shift.
+ */
+u64 iommufd_dirty_provider_pages(const struct iommufd_dirty_provider *provider)
+{
+	u64 pages = provider->pages;
+	int cpu;
+
+	if (provider->pushed)
+		for_each_possible_cpu(cpu)
+			pages += *per_cpu_ptr(provider->pushed, cpu);
+	return pages;
+}
+
 /* What was gathered goes to the readers */
 static void flush_word(struct iommufd_dirty_tracker *tracker,
 		       struct iommufd_dirty_provider *provider)
@@ -62,7 +88,7 @@ static void flush_word(struct iommufd_dirty_tracker *tracker,
 	if (!bits)
 		return;
 	provider->bits = 0;
-	atomic64_add(hweight_long(bits), &provider->pages);
+	provider->pages += hweight_long(bits);
 	for_each_reader_of(reader, tracker, provider)
 		dirty_cursor_or(&reader->cursor, provider->iova,
 				provider->shift, bits);
@@ -84,8 +110,7 @@ void iommufd_dirty_record_range(struct iommufd_dirty_tracker *tracker,
 	struct iommufd_dirty_reader *reader;
 
 	lockdep_assert_held(&tracker->lock);
-	atomic64_add((last >> provider->shift) - (iova >> provider->shift) + 1,
-		     &provider->pages);
+	provider->pages += nr_pages(provider, iova, last);
 	for_each_reader_of(reader, tracker, provider)
 		dirty_cursor_set(&reader->cursor, iova, last);
 }
@@ -108,12 +133,34 @@ void iommufd_dirty_record_slow(struct iommufd_dirty_tracker *tracker,
 }
 EXPORT_SYMBOL_IF_KUNIT(iommufd_dirty_record_slow);
 
+static void push(struct iommufd_dirty_tracker *tracker,
+		 struct iommufd_dirty_provider *provider, unsigned long iova,
+		 unsigned long last, bool flushed)
+{
+	struct iommufd_dirty_reader *reader;
+
+	if (list_empty(&tracker->readers))
+		return;
+	this_cpu_add(*provider->pushed, nr_pages(provider, iova, last));
+	guard(rcu)();
+	list_for_each_entry_rcu(reader, &tracker->readers, node) {
+		if (!concerns(provider, reader))
+			continue;
+		if (reader->feed && flushed)
+			dirty_feed_mark(reader->feed, iova, last);
+		else
+			dirty_bitmap_set(&reader->pending, iova, last);
+	}
+}
+
 /**
  * iommufd_dirty_push() - A range was written, and nobody asked
  * @tracker: the tracker
- * @provider: who says so
+ * @provider: who says so; one that pushes
  * @iova: first address
  * @last: last address
+ *
+ * To be called after writing: whoever sees it dirty may copy it at once.
  *
  * Context: any, interrupts included; the range is mapped.
  */
@@ -121,16 +168,26 @@ void iommufd_dirty_push(struct iommufd_dirty_tracker *tracker,
 			struct iommufd_dirty_provider *provider,
 			unsigned long iova, unsigned long last)
 {
-	struct iommufd_dirty_reader *reader;
+	push(tracker, provider, iova, last, true);
+}
 
-	if (list_empty(&tracker->readers))
-		return;
-	atomic64_add((last >> provider->shift) - (iova >> provider->shift) + 1,
-		     &provider->pages);
-	guard(rcu)();
-	list_for_each_entry_rcu(reader, &tracker->readers, node)
-		if (concerns(provider, reader))
-			dirty_bitmap_set(&reader->pending, iova, last);
+/**
+ * iommufd_dirty_push_unflushed() - The same, before it is all written
+ * @tracker: the tracker
+ * @provider: who says so; one that pushes
+ * @iova: first address
+ * @last: last address
+ *
+ * The range is being unmapped, and may be written to until that has come to its
+ * end.  Nobody sees it dirty before.
+ *
+ * Context: any, interrupts included; from within an unmap.
+ */
+void iommufd_dirty_push_unflushed(struct iommufd_dirty_tracker *tracker,
+				  struct iommufd_dirty_provider *provider,
+				  unsigned long iova, unsigned long last)
+{
+	push(tracker, provider, iova, last, false);
 }
 
 /*
@@ -149,6 +206,9 @@ static void report_all(struct io_pagetable *iopt,
 	atomic64_inc(&tracker->lost);
 	trace_iommufd_dirty_lost(ioas_id(iopt), hwpt_id(provider->hwpt),
 				 provider->ops->name, iova, last, rc);
+	for_each_reader_of(reader, tracker, provider)
+		if (reader->feed)
+			atomic64_inc(&reader->feed->log->lost);
 	for (area = iopt_area_iter_first(iopt, iova, last); area;
 	     area = iopt_area_iter_next(area, iova, last))
 		for_each_reader_of(reader, tracker, provider)
@@ -180,8 +240,7 @@ static void collect_from(struct io_pagetable *iopt,
 			 unsigned long iova, unsigned long last, bool clear,
 			 bool unmap)
 {
-	u64 pages = atomic64_read(&provider->pages);
-	u64 start = ktime_get_ns(), ns;
+	u64 start = ktime_get_ns(), ns, pages = provider->pages;
 	int rc, missed;
 
 	lockdep_assert_held(&iopt->iova_rwsem);
@@ -200,13 +259,22 @@ static void collect_from(struct io_pagetable *iopt,
 	provider->reads++;
 	trace_iommufd_dirty_collect(ioas_id(iopt), hwpt_id(provider->hwpt),
 				    provider->ops->name, iova, last,
-				    atomic64_read(&provider->pages) - pages,
-				    ns);
+				    provider->pages - pages, ns);
 }
 
-static void collect_for(struct io_pagetable *iopt,
-			struct iommufd_dirty_reader *reader, unsigned long iova,
-			unsigned long last, bool clear)
+/**
+ * iommufd_dirty_collect() - Have providers record what a reader wants to know
+ * @iopt: the IOAS
+ * @reader: the reader
+ * @iova: first address
+ * @last: last address
+ * @clear: and not record it again
+ *
+ * Context: process; iova_rwsem and the tracker's lock are held.
+ */
+void iommufd_dirty_collect(struct io_pagetable *iopt,
+			   struct iommufd_dirty_reader *reader,
+			   unsigned long iova, unsigned long last, bool clear)
 {
 	struct iommufd_dirty_provider *provider;
 
@@ -357,34 +425,33 @@ EXPORT_SYMBOL_IF_KUNIT(iommufd_dirty_provider_remove);
 
 /* ---- Readers ---- */
 
-static int populate(struct io_pagetable *iopt,
-		    struct iommufd_dirty_reader *reader)
+static int populate(struct iommufd_dirty_reader *reader, struct iopt_area *area,
+		    const struct iopt_pages *pages)
 {
-	struct iopt_area *area;
 	int rc;
 
-	/* Areas that are only being mapped too: their map call may be past us */
-	for (area = iopt_area_iter_first(iopt, 0, ULONG_MAX); area;
-	     area = iopt_area_iter_next(area, 0, ULONG_MAX)) {
-		rc = dirty_bitmap_populate(&reader->pending,
-					   iopt_area_iova(area),
-					   iopt_area_last_iova(area));
-		if (rc)
-			return rc;
-	}
-	return 0;
+	rc = dirty_bitmap_populate(&reader->pending, iopt_area_iova(area),
+				   iopt_area_last_iova(area));
+	if (!rc && reader->feed)
+		rc = dirty_feed_map(reader->feed, area, pages);
+	return rc;
 }
 
 static int start_locked(struct io_pagetable *iopt,
 			struct iommufd_dirty_reader *reader)
 {
+	struct iopt_area *area;
 	int rc;
 
-	rc = populate(iopt, reader);
-	if (rc)
-		return rc;
+	/* Those without pages are yet to come to iommufd_dirty_map() */
+	for (area = iopt_area_iter_first(iopt, 0, ULONG_MAX); area;
+	     area = iopt_area_iter_next(area, 0, ULONG_MAX)) {
+		rc = area->pages ? populate(reader, area, area->pages) : 0;
+		if (rc)
+			return rc;
+	}
 	/* What was written before is for those who read already */
-	collect_for(iopt, reader, 0, ULONG_MAX, true);
+	iommufd_dirty_collect(iopt, reader, 0, ULONG_MAX, true);
 	list_add_rcu(&reader->node, &iopt->dirty.readers);
 	rc = iommufd_dirty_update(iopt);
 	if (rc) {
@@ -392,6 +459,23 @@ static int start_locked(struct io_pagetable *iopt,
 		iommufd_dirty_update(iopt);
 	}
 	return rc;
+}
+
+/* As iommufd_dirty_lock(), and nothing is half mapped */
+static void lock_to_start(struct io_pagetable *iopt)
+{
+	down_write(&iopt->dirty.unmapping);
+	down_write(&iopt->domains_rwsem);
+	down_read(&iopt->iova_rwsem);
+	mutex_lock(&iopt->dirty.lock);
+}
+
+static void unlock_started(struct io_pagetable *iopt)
+{
+	mutex_unlock(&iopt->dirty.lock);
+	up_read(&iopt->iova_rwsem);
+	up_write(&iopt->domains_rwsem);
+	up_write(&iopt->dirty.unmapping);
 }
 
 /**
@@ -420,9 +504,9 @@ int iommufd_dirty_reader_start(struct io_pagetable *iopt,
 	reader->must_prune = false;
 	iommufd_dirty_stats_add(iopt);
 
-	iommufd_dirty_lock(iopt);
+	lock_to_start(iopt);
 	rc = start_locked(iopt, reader);
-	iommufd_dirty_unlock(iopt);
+	unlock_started(iopt);
 	if (rc) {
 		synchronize_rcu();
 		dirty_bitmap_destroy(&reader->pending);
@@ -478,7 +562,7 @@ static void collect(struct io_pagetable *iopt,
 		    unsigned long last, bool clear)
 {
 	iommufd_dirty_lock(iopt);
-	collect_for(iopt, reader, iova, last, clear);
+	iommufd_dirty_collect(iopt, reader, iova, last, clear);
 	iommufd_dirty_unlock(iopt);
 }
 
@@ -540,11 +624,17 @@ EXPORT_SYMBOL_IF_KUNIT(iommufd_dirty_reader_read);
 /**
  * iommufd_dirty_init() - Make the tracker of an IOAS
  * @iopt: the IOAS
+ *
+ * Return: 0 or -ENOMEM.
  */
-void iommufd_dirty_init(struct io_pagetable *iopt)
+int iommufd_dirty_init(struct io_pagetable *iopt)
 {
 	struct iommufd_dirty_tracker *tracker = &iopt->dirty;
+	int rc;
 
+	rc = iommufd_dirty_access_init(tracker);
+	if (rc)
+		return rc;
 	mutex_init(&tracker->lock);
 	init_rwsem(&tracker->unmapping);
 	INIT_LIST_HEAD(&tracker->readers);
@@ -553,8 +643,9 @@ void iommufd_dirty_init(struct io_pagetable *iopt)
 	INIT_LIST_HEAD(&tracker->stats_node);
 	tracker->allowed = 0;
 	atomic64_set(&tracker->lost, 0);
-	iommufd_dirty_access_init(tracker);
+	tracker->ctx = NULL;
 	iommufd_dirty_provider_add(iopt, &tracker->access);
+	return 0;
 }
 EXPORT_SYMBOL_IF_KUNIT(iommufd_dirty_init);
 
@@ -568,6 +659,7 @@ void iommufd_dirty_destroy(struct io_pagetable *iopt)
 
 	iommufd_dirty_stats_remove(iopt);
 	iommufd_dirty_provider_remove(iopt, &tracker->access);
+	free_percpu(tracker->access.pushed);
 	WARN_ON(!list_empty(&tracker->readers));
 	WARN_ON(!list_empty(&tracker->providers));
 	WARN_ON(!list_empty(&tracker->attached));
@@ -577,25 +669,59 @@ void iommufd_dirty_destroy(struct io_pagetable *iopt)
 EXPORT_SYMBOL_IF_KUNIT(iommufd_dirty_destroy);
 
 /**
- * iommufd_dirty_map() - A range is about to be mapped
- * @iopt: the IOAS
- * @iova: first address
- * @last: last address
+ * iommufd_dirty_ioas_init() - Make the dirty tracking of an IOAS
+ * @ictx: the iommufd
+ * @ioas: the IOAS
  *
- * Context: process; domains_rwsem is held, and areas reserve the range.
+ * Context: process.
  *
- * Return: 0, or -ENOMEM when the range must not be mapped, since its bits could
- * not be kept.
+ * Return: 0 or -ENOMEM.
  */
-int iommufd_dirty_map(struct io_pagetable *iopt, unsigned long iova,
-		      unsigned long last)
+int iommufd_dirty_ioas_init(struct iommufd_ctx *ictx,
+			    struct iommufd_ioas *ioas)
 {
+	int rc;
+
+	rc = iommufd_dirty_init(&ioas->iopt);
+	if (rc)
+		return rc;
+	rc = iommufd_dirty_log_ioas_add(ictx, ioas);
+	if (rc)
+		iommufd_dirty_destroy(&ioas->iopt);
+	return rc;
+}
+
+/**
+ * iommufd_dirty_ioas_destroy() - An IOAS goes
+ * @ioas: the IOAS; nothing is mapped, attached or pinned
+ *
+ * Context: process.
+ */
+void iommufd_dirty_ioas_destroy(struct iommufd_ioas *ioas)
+{
+	iommufd_dirty_log_ioas_remove(ioas);
+	iommufd_dirty_destroy(&ioas->iopt);
+}
+
+/**
+ * iommufd_dirty_map() - An area is about to be mapped
+ * @area: the area, which has no pages yet
+ * @pages: what it is to map
+ *
+ * Context: process; domains_rwsem is held, and the area reserves its range.
+ *
+ * Return: 0, or -ENOMEM when it must not be mapped, since its bits could not be
+ * kept; iommufd_dirty_map_failed() is called then too.
+ */
+int iommufd_dirty_map(struct iopt_area *area, struct iopt_pages *pages)
+{
+	struct iommufd_dirty_tracker *tracker = &area->iopt->dirty;
 	struct iommufd_dirty_reader *reader;
 	int rc;
 
-	guard(mutex)(&iopt->dirty.lock);
-	list_for_each_entry(reader, &iopt->dirty.readers, node) {
-		rc = dirty_bitmap_populate(&reader->pending, iova, last);
+	guard(mutex)(&tracker->lock);
+	list_for_each_entry(reader, &tracker->readers, node) {
+		rc = populate(reader, area, pages);
 		if (rc)
 			return rc;
 	}
@@ -605,17 +731,22 @@ EXPORT_SYMBOL_IF_KUNIT(iommufd_dirty_map);
 
 /**
  * iommufd_dirty_map_failed() - What was about to be mapped will not be
- * @iopt: the IOAS
+ * @area: the area; what was mapped of it is gone
  *
- * Context: process; the areas may still reserve the range.
+ * Context: process; domains_rwsem is held, and the area still reserves its range.
  */
-void iommufd_dirty_map_failed(struct io_pagetable *iopt)
+void iommufd_dirty_map_failed(struct iopt_area *area)
 {
+	struct iommufd_dirty_tracker *tracker = &area->iopt->dirty;
 	struct iommufd_dirty_reader *reader;
 
-	guard(mutex)(&iopt->dirty.lock);
-	list_for_each_entry(reader, &iopt->dirty.readers, node)
+	guard(mutex)(&tracker->lock);
+	list_for_each_entry(reader, &tracker->readers, node) {
 		reader->must_prune = true;
+		if (reader->feed)
+			dirty_feed_unmap(reader->feed, iopt_area_iova(area),
+					 iopt_area_last_iova(area));
+	}
 }
 
 /**
@@ -672,7 +803,7 @@ EXPORT_SYMBOL_IF_KUNIT(iommufd_dirty_unmap);
  * @iova: first address
  * @last: last address
  *
- * Context: process; iova_rwsem is not held.
+ * Context: process; iova_rwsem is not held, the IOTLB is flushed.
  */
 void iommufd_dirty_unmapped(struct io_pagetable *iopt, unsigned long iova,
 			    unsigned long last)
@@ -682,6 +813,11 @@ void iommufd_dirty_unmapped(struct io_pagetable *iopt, unsigned long iova,
 	guard(rwsem_read)(&iopt->iova_rwsem);
 	guard(mutex)(&iopt->dirty.lock);
 	list_for_each_entry(reader, &iopt->dirty.readers, node) {
+		if (reader->feed) {
+			dirty_feed_unmap(reader->feed, iova, last);
+			prune(iopt, reader, iova, last);
+			continue;
+		}
 		/* A read may wait for its user's memory for long: it prunes itself */
 		if (!mutex_trylock(&reader->lock)) {
 			reader->must_prune = true;

@@ -142,6 +142,7 @@ static void insert_area(unsigned int i, unsigned int first, unsigned int end)
 	area->node.last = page(end) - 1;
 	area->pages = ERR_PTR(-EINVAL);	/* mapped, and nobody looks into it */
 	area->iommu_prot = IOMMU_READ | IOMMU_WRITE;
+	area->iopt = iopt();
 	down_write(&iopt()->iova_rwsem);
 	interval_tree_insert(&area->node, &iopt()->area_itree);
 	up_write(&iopt()->iova_rwsem);
@@ -167,7 +168,7 @@ static int tracker_test_init(struct kunit *test)
 	init_rwsem(&iopt()->domains_rwsem);
 	iopt()->area_itree = RB_ROOT_CACHED;
 	xa_init(&iopt()->access_list);
-	iommufd_dirty_init(iopt());
+	KUNIT_ASSERT_EQ(test, 0, iommufd_dirty_init(iopt()));
 
 	for (i = 0; i != 2; i++) {
 		struct iommufd_hwpt_paging *hwpt = &fix->hwpt[i];
@@ -452,8 +453,8 @@ static void maps_while_read(struct kunit *test)
 	remove_area(0);
 	KUNIT_ASSERT_EQ(test, 0, start(0, &fix->hwpt[0]));
 	insert_area(0, 0, HOLE);
-	KUNIT_ASSERT_EQ(test, 0, iommufd_dirty_map(iopt(), page(0),
-						   page(HOLE) - 1));
+	KUNIT_ASSERT_EQ(test, 0, iommufd_dirty_map(&fix->area[0],
+						   fix->area[0].pages));
 	dma(&fix->iommu[0], 0, HOLE);
 	expect(test, 0, true, 0, HOLE);
 }
