@@ -619,11 +619,10 @@ static unsigned long take_word(unsigned long *word, unsigned long mask)
 }
 
 /* Calls @fn with each word of bits [@first, @last] of a chunk that has any set */
-static __always_inline void
-for_each_word(struct dirty_bitmap *bitmap, unsigned long index,
-	      unsigned int first, unsigned int last, bool clear,
-	      void (*fn)(void *data, unsigned long iova, unsigned long word),
-	      void *data)
+static __always_inline void walk_chunk(struct dirty_bitmap *bitmap,
+				       unsigned long index, unsigned int first,
+				       unsigned int last, bool clear,
+				       dirty_word_fn_t fn, void *data)
 {
 	unsigned long *chunk = xa_load(&bitmap->chunks, index);
 	unsigned int w;
@@ -654,8 +653,8 @@ for_each_word(struct dirty_bitmap *bitmap, unsigned long index,
 
 static void give_part(struct transfer *t, const struct part *part)
 {
-	for_each_word(t->bitmap, part->index, part->first, part->last, t->clear,
-		      give_word, t);
+	walk_chunk(t->bitmap, part->index, part->first, part->last, t->clear,
+		   give_word, t);
 }
 
 /**
@@ -663,17 +662,13 @@ static void give_part(struct transfer *t, const struct part *part)
  * @bitmap: the bitmap
  * @iova: first address
  * @last: last address
- * @fn: gets words with pending bits, and what the lowest of a word stands for;
- *	bits outside of the range are left out
+ * @fn: gets them; bits outside of the range are left out
  * @data: for @fn
  *
  * Context: process, may sleep; serialized by the owner.
  */
 void dirty_bitmap_take(struct dirty_bitmap *bitmap, unsigned long iova,
-		       unsigned long last,
-		       void (*fn)(void *data, unsigned long iova,
-				  unsigned long word),
-		       void *data)
+		       unsigned long last, dirty_word_fn_t fn, void *data)
 {
 	unsigned long index = iova >> chunk_shift(bitmap);
 	unsigned long end = last >> chunk_shift(bitmap);
@@ -681,8 +676,8 @@ void dirty_bitmap_take(struct dirty_bitmap *bitmap, unsigned long iova,
 
 	for (chunk = xa_find(&bitmap->chunks, &index, end, PENDING); chunk;
 	     chunk = xa_find_after(&bitmap->chunks, &index, end, PENDING)) {
-		for_each_word(bitmap, index, first_bit(bitmap, index, iova),
-			      last_bit(bitmap, index, last), true, fn, data);
+		walk_chunk(bitmap, index, first_bit(bitmap, index, iova),
+			   last_bit(bitmap, index, last), true, fn, data);
 		cond_resched();
 	}
 }

@@ -110,6 +110,10 @@ struct dirty_user_bitmap {
 	unsigned long data;
 };
 
+/* Gets a word of bits that are set, and what the lowest bit of it stands for */
+typedef void (*dirty_word_fn_t)(void *data, unsigned long iova,
+				unsigned long word);
+
 void dirty_bitmap_init(struct dirty_bitmap *bitmap, unsigned int shift);
 void dirty_bitmap_destroy(struct dirty_bitmap *bitmap);
 int dirty_bitmap_populate(struct dirty_bitmap *bitmap, unsigned long iova,
@@ -125,10 +129,7 @@ int dirty_bitmap_read(struct dirty_bitmap *bitmap,
 		      const struct dirty_user_bitmap *user, bool clear,
 		      u64 *count);
 void dirty_bitmap_take(struct dirty_bitmap *bitmap, unsigned long iova,
-		       unsigned long last,
-		       void (*fn)(void *data, unsigned long iova,
-				  unsigned long word),
-		       void *data);
+		       unsigned long last, dirty_word_fn_t fn, void *data);
 
 void dirty_cursor_or(struct dirty_cursor *cursor, unsigned long iova,
 		     unsigned int shift, unsigned long bits);

@@ -2,6 +2,7 @@
 /*
  * The dirty log: IOMMU_DIRTY_LOG_ALLOC, IOMMU_DIRTY_LOG_SYNC and its mapping
  */
+#include <linux/bits.h>
 #include <linux/eventfd.h>
 #include <linux/file.h>
 #include <linux/log2.h>
@@ -17,7 +18,7 @@
 #include "../io_pagetable.h"
 #include "dirty.h"
 
-#define MAX_BITS	(1ULL << 33)
+#define MAX_BITS	BIT_ULL(33)
 
 #define INDEX_FLAGS \
 	(IOMMU_DIRTY_LOG_IOVA | IOMMU_DIRTY_LOG_USER | IOMMU_DIRTY_LOG_FILE)
