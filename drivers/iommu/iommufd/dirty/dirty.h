@@ -221,7 +221,7 @@ struct iommufd_dirty_provider_ops {
  * @reads: times that it was collected from
  * @pages: bits recorded, in units of @shift
  * @pushed: the same of those pushed, per CPU, since whoever pushes shall not wait
- *	    for another; NULL: it never pushes
+ *	    for another; NULL: it never pushes.  Atomic, since interrupts push too.
  * @ns: time spent collecting
  * @lost: times that its range was reported dirty, since it failed
  *
@@ -247,7 +247,7 @@ struct iommufd_dirty_provider {
 
 	u64 reads;
 	u64 pages;
-	u64 __percpu *pushed;
+	atomic64_t __percpu *pushed;
 	u64 ns;
 	u64 lost;
 };

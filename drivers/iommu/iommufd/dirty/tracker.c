@@ -74,7 +74,8 @@ u64 iommufd_dirty_provider_pages(const struct iommufd_dirty_provider *provider)
 
 	if (provider->pushed)
 		for_each_possible_cpu(cpu)
-			pages += *per_cpu_ptr(provider->pushed, cpu);
+			pages += atomic64_read(per_cpu_ptr(provider->pushed,
+							   cpu));
 	return pages;
 }
 
@@ -141,7 +142,9 @@ static void push(struct iommufd_dirty_tracker *tracker,
 
 	if (list_empty(&tracker->readers))
 		return;
-	this_cpu_add(*provider->pushed, nr_pages(provider, iova, last));
+	/* Nothing is wrong when it is another CPU's by now */
+	atomic64_add(nr_pages(provider, iova, last),
+		     raw_cpu_ptr(provider->pushed));
 	guard(rcu)();
 	list_for_each_entry_rcu(reader, &tracker->readers, node) {
 		if (!concerns(provider, reader))
