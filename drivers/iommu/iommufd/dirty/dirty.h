@@ -357,6 +357,10 @@ int iommufd_dirty_reader_read(struct io_pagetable *iopt,
 void iommufd_dirty_record_slow(struct iommufd_dirty_tracker *tracker,
 			       struct iommufd_dirty_provider *provider,
 			       unsigned long iova, unsigned long last);
+void iommufd_dirty_record_bits(struct iommufd_dirty_tracker *tracker,
+			       struct iommufd_dirty_provider *provider,
+			       unsigned long iova, unsigned int shift,
+			       u64 bits);
 void iommufd_dirty_push(struct iommufd_dirty_tracker *tracker,
 			struct iommufd_dirty_provider *provider,
 			unsigned long iova, unsigned long last);

@@ -36,7 +36,7 @@ static void flush_before(struct iommufd_dirty_hwpt *dirty, unsigned long iova)
 	iommu_iotlb_sync(dirty->iommu.hwpt->common.domain, gather);
 }
 
-static void domain_sink(void *data, unsigned long iova, size_t length)
+static void domain_sink_range(void *data, unsigned long iova, size_t length)
 {
 	struct iommufd_hwpt_paging *hwpt = data;
 	struct iommufd_dirty_hwpt *dirty = &hwpt->dirty;
@@ -47,12 +47,31 @@ static void domain_sink(void *data, unsigned long iova, size_t length)
 			     iova + length - 1);
 }
 
+/* The same of entries of the smallest size, many at once */
+static void domain_sink_bits(void *data, unsigned long iova,
+			     unsigned int shift, u64 bits)
+{
+	struct iommufd_hwpt_paging *hwpt = data;
+	struct iommufd_dirty_hwpt *dirty = &hwpt->dirty;
+	unsigned long first = iova + ((unsigned long)__ffs64(bits) << shift);
+
+	if (first - dirty->gather->end >= FLUSH_GAP)
+		flush_before(dirty, first);
+	iommufd_dirty_record_bits(&hwpt->ioas->iopt.dirty, &dirty->iommu, iova,
+				  shift, bits);
+}
+
+static const struct iova_bitmap_sink domain_sink = {
+	.set = domain_sink_range,
+	.set_bits = domain_sink_bits,
+};
+
 /*
  * The page table code found an entry dirty when it took it out: hardware set the
  * bit after all was collected that was known when unmapping began.  The range is
  * still mapped as far as the IOAS knows, so there are chunks for it.
  */
-static void unmap_sink(void *data, unsigned long iova, size_t length)
+static void unmap_sink_range(void *data, unsigned long iova, size_t length)
 {
 	struct iommufd_hwpt_paging *hwpt = data;
 
@@ -60,6 +79,10 @@ static void unmap_sink(void *data, unsigned long iova, size_t length)
 				     &hwpt->dirty.iommu, iova,
 				     iova + length - 1);
 }
+
+static const struct iova_bitmap_sink unmap_sink = {
+	.set = unmap_sink_range,
+};
 
 static int walk(struct io_pagetable *iopt,
 		struct iommufd_dirty_provider *provider, unsigned long iova,
@@ -139,10 +162,10 @@ static const struct iommufd_dirty_provider_ops domain_ops = {
 	.collect = domain_collect,
 };
 
-static struct iova_bitmap *alloc_sink(iova_bitmap_sink_fn_t fn,
+static struct iova_bitmap *alloc_sink(const struct iova_bitmap_sink *fns,
 				      struct iommufd_hwpt_paging *hwpt)
 {
-	struct iova_bitmap *sink = iova_bitmap_alloc_sink(fn, hwpt);
+	struct iova_bitmap *sink = iova_bitmap_alloc_sink(fns, hwpt);
 
 	return IS_ERR(sink) ? NULL : sink;
 }
@@ -163,8 +186,8 @@ int iommufd_dirty_domain_init(struct iommufd_hwpt_paging *hwpt)
 
 	if (!domain->dirty_ops)
 		return 0;
-	hwpt->dirty.sink = alloc_sink(domain_sink, hwpt);
-	hwpt->dirty.unmap_sink = alloc_sink(unmap_sink, hwpt);
+	hwpt->dirty.sink = alloc_sink(&domain_sink, hwpt);
+	hwpt->dirty.unmap_sink = alloc_sink(&unmap_sink, hwpt);
 	provider->pushed = alloc_percpu_gfp(atomic64_t, GFP_KERNEL_ACCOUNT);
 	if (!hwpt->dirty.sink || !hwpt->dirty.unmap_sink || !provider->pushed)
 		return -ENOMEM;

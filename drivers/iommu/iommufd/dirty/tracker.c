@@ -134,6 +134,35 @@ void iommufd_dirty_record_slow(struct iommufd_dirty_tracker *tracker,
 }
 EXPORT_SYMBOL_IF_KUNIT(iommufd_dirty_record_slow);
 
+/**
+ * iommufd_dirty_record_bits() - Up to 64 pages were written
+ * @tracker: the tracker
+ * @provider: who says so; it is being collected from
+ * @iova: what bit 0 of @bits stands for, aligned to what all of them do
+ * @shift: log2 of the bytes of a page
+ * @bits: the pages
+ *
+ * Context: as iommufd_dirty_record().
+ */
+void iommufd_dirty_record_bits(struct iommufd_dirty_tracker *tracker,
+			       struct iommufd_dirty_provider *provider,
+			       unsigned long iova, unsigned int shift, u64 bits)
+{
+	if (shift == provider->shift && BITS_PER_LONG == 64) {
+		flush_word(tracker, provider);
+		provider->iova = iova;
+		provider->bits = bits;
+		return;
+	}
+	for (; bits; bits &= bits - 1) {
+		unsigned long first = iova +
+				      ((unsigned long)__ffs64(bits) << shift);
+
+		iommufd_dirty_record(tracker, provider, first,
+				     first + ((1UL << shift) - 1));
+	}
+}
+
 static void push(struct iommufd_dirty_tracker *tracker,
 		 struct iommufd_dirty_provider *provider, unsigned long iova,
 		 unsigned long last, bool flushed)

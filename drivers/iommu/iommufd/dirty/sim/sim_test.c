@@ -663,6 +663,8 @@ static void report_span(void *data, unsigned long iova, size_t len)
 	report->n++;
 }
 
+static const struct iova_bitmap_sink report_sink = { .set = report_span };
+
 KUNIT_DEFINE_ACTION_WRAPPER(sink_free_action, iova_bitmap_free,
 			    struct iova_bitmap *);
 
@@ -672,7 +674,7 @@ static struct report *make_report(struct kunit *test)
 					      GFP_KERNEL);
 
 	KUNIT_ASSERT_NOT_NULL(test, report);
-	report->sink = iova_bitmap_alloc_sink(report_span, report);
+	report->sink = iova_bitmap_alloc_sink(&report_sink, report);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, report->sink);
 	KUNIT_ASSERT_EQ(test, 0,
 			kunit_add_action_or_reset(test, sink_free_action,
@@ -773,6 +775,163 @@ static void read_part_of_leaf(struct kunit *test)
 	access(test, dom, leaf + 2 * size, W);
 	read_dirty(test, dom, leaf - SZ_4K, 5 * size, report);
 	EXPECT_REPORT(test, report, { leaf, size }, { leaf + 2 * size, size });
+}
+
+/* ---- Entries of all sizes, against what is known of them ---- */
+
+#define REF_PAGES	4096
+#define REF_BASE	((u64)SZ_1G - SZ_8M)
+
+/**
+ * struct ref - a page table, and what must be read from it
+ * @sink: where it is read to, either page by page or by words
+ * @seen: pages reported
+ * @want: pages that must be
+ * @nr: number of entries
+ * @entries: of the table, ascending; in pages from REF_BASE on
+ */
+struct ref {
+	struct iova_bitmap *sink;
+	DECLARE_BITMAP(seen, REF_PAGES);
+	DECLARE_BITMAP(want, REF_PAGES);
+	unsigned int nr;
+	struct {
+		unsigned int page;
+		unsigned int pages;
+		bool dirty;
+	} entries[REF_PAGES];
+};
+
+static void ref_set(void *data, unsigned long iova, size_t len)
+{
+	struct ref *ref = data;
+
+	bitmap_set(ref->seen, (iova - REF_BASE) / SZ_4K, len / SZ_4K);
+}
+
+static void ref_set_bits(void *data, unsigned long iova, unsigned int shift,
+			 u64 bits)
+{
+	struct ref *ref = data;
+	unsigned int i;
+
+	for (i = 0; i != 64; i++)
+		if (bits & BIT_ULL(i))
+			__set_bit((iova - REF_BASE) / SZ_4K + i, ref->seen);
+}
+
+static const struct iova_bitmap_sink ref_sinks[] = {
+	{ .set = ref_set },
+	{ .set = ref_set, .set_bits = ref_set_bits },
+};
+
+static void ref_map(struct kunit *test, struct dsim_domain *dom,
+		    struct ref *ref, struct rnd_state *rnd)
+{
+	unsigned long sizes = dom->domain.pgsize_bitmap & GENMASK(21, 12);
+	unsigned int page = 0, lg2, pages;
+
+	while (page < REF_PAGES) {
+		if (!(prandom_u32_state(rnd) % 4)) {
+			page += prandom_u32_state(rnd) % 70;
+			continue;
+		}
+		lg2 = 12 + prandom_u32_state(rnd) % 10;
+		if (!(sizes & BIT(lg2)) || prandom_u32_state(rnd) % 2)
+			lg2 = 12;
+		pages = BIT(lg2 - 12);
+		page = round_up(page, pages);
+		if (page + pages > REF_PAGES)
+			return;
+		/* Aligned to just its own size, so that it is one entry */
+		map(test, dom, REF_BASE + page * SZ_4K, 4ULL * SZ_1G + BIT(lg2),
+		    BIT(lg2));
+		ref->entries[ref->nr].page = page;
+		ref->entries[ref->nr++].pages = pages;
+		page += pages;
+	}
+}
+
+static void ref_write(struct kunit *test, struct dsim_domain *dom,
+		      struct ref *ref, struct rnd_state *rnd)
+{
+	unsigned int i, n = prandom_u32_state(rnd) % ref->nr;
+	bool most = prandom_u32_state(rnd) % 2;
+
+	for (i = most ? 0 : n; i < ref->nr; i += most ? 1 : 1 + n) {
+		unsigned int at = prandom_u32_state(rnd) % ref->entries[i].pages;
+
+		access(test, dom,
+		       REF_BASE + (ref->entries[i].page + at) * SZ_4K, W);
+		ref->entries[i].dirty = true;
+	}
+}
+
+static void ref_read(struct kunit *test, struct dsim_domain *dom,
+		     struct ref *ref, struct rnd_state *rnd)
+{
+	unsigned int first = prandom_u32_state(rnd) % REF_PAGES, i;
+	unsigned int end = first + 1 +
+			   prandom_u32_state(rnd) % (REF_PAGES - first);
+	unsigned long flags = prandom_u32_state(rnd) % 3 ?
+			      0 : IOMMU_DIRTY_NO_CLEAR;
+	struct iommu_iotlb_gather gather;
+	struct iommu_dirty_bitmap dirty;
+
+	bitmap_zero(ref->seen, REF_PAGES);
+	bitmap_zero(ref->want, REF_PAGES);
+	for (i = 0; i != ref->nr; i++) {
+		unsigned int page = ref->entries[i].page;
+		unsigned int pages = ref->entries[i].pages;
+
+		if (!ref->entries[i].dirty || page + pages <= first ||
+		    page >= end)
+			continue;
+		bitmap_set(ref->want, page, pages);
+		ref->entries[i].dirty = flags;
+	}
+	iommu_dirty_bitmap_init(&dirty, ref->sink, &gather);
+	KUNIT_ASSERT_EQ(test, 0,
+			dom->domain.dirty_ops->read_and_clear_dirty(
+				&dom->domain, REF_BASE + first * SZ_4K,
+				(end - first) * SZ_4K, flags, &dirty));
+	KUNIT_EXPECT_TRUE_MSG(test,
+			      bitmap_equal(ref->seen, ref->want, REF_PAGES),
+			      "pages %u to %u, flags %lx", first, end, flags);
+	/* What was cleaned is to be flushed, all of it */
+	if (flags || bitmap_empty(ref->want, REF_PAGES))
+		return;
+	KUNIT_EXPECT_LE(test, gather.start, REF_BASE + SZ_4K *
+			find_first_bit(ref->want, REF_PAGES));
+	KUNIT_EXPECT_GE(test, gather.end, REF_BASE + SZ_4K *
+			(find_last_bit(ref->want, REF_PAGES) + 1) - 1);
+}
+
+static void read_entries_of_all_sizes(struct kunit *test)
+{
+	const struct format_case *f = test->param_value;
+	unsigned int i, round;
+	struct rnd_state rnd;
+
+	for (i = 0; i != 6; i++) {
+		struct dsim_domain *dom = make_domain(test, f->id, 0);
+		struct ref *ref = kunit_kzalloc(test, sizeof(*ref),
+						GFP_KERNEL);
+
+		KUNIT_ASSERT_NOT_NULL(test, ref);
+		prandom_seed_state(&rnd, 1 + i);
+		ref->sink = iova_bitmap_alloc_sink(&ref_sinks[i % 2], ref);
+		KUNIT_ASSERT_NOT_ERR_OR_NULL(test, ref->sink);
+		KUNIT_ASSERT_EQ(test, 0,
+				kunit_add_action_or_reset(test,
+							  sink_free_action,
+							  ref->sink));
+		ref_map(test, dom, ref, &rnd);
+		for (round = 0; round != 40; round++) {
+			ref_write(test, dom, ref, &rnd);
+			ref_read(test, dom, ref, &rnd);
+		}
+	}
 }
 
 static void unmap_each_size(struct kunit *test)
@@ -913,6 +1072,7 @@ static struct kunit_suite dsim_walk_suite = {
 };
 
 static struct kunit_case dsim_dirty_cases[] = {
+	KUNIT_CASE_PARAM(read_entries_of_all_sizes, format_gen_params),
 	KUNIT_CASE_PARAM(read_part_of_leaf, format_gen_params),
 	KUNIT_CASE_PARAM(unmap_each_size, format_gen_params),
 	KUNIT_CASE_PARAM(unmap_mixed, format_gen_params),
