@@ -566,6 +566,23 @@ static void collect(struct io_pagetable *iopt,
 	iommufd_dirty_unlock(iopt);
 }
 
+/**
+ * iommufd_dirty_prune() - Free what could not be freed when its mapping went
+ * @iopt: the IOAS
+ * @reader: active
+ *
+ * Context: process; iommufd_dirty_lock() is held, and what else the reader's
+ * chunks are freed under.
+ */
+void iommufd_dirty_prune(struct io_pagetable *iopt,
+			 struct iommufd_dirty_reader *reader)
+{
+	if (!reader->must_prune)
+		return;
+	reader->must_prune = false;
+	prune(iopt, reader, 0, ULONG_MAX);
+}
+
 /*
  * Bits that were taken may have come, since the collecting, from another one or
  * from an unmap.  Until those have flushed the IOTLB a device may go on writing to
@@ -575,10 +592,7 @@ static void settle(struct io_pagetable *iopt,
 		   struct iommufd_dirty_reader *reader)
 {
 	iommufd_dirty_lock(iopt);
-	if (reader->must_prune) {
-		reader->must_prune = false;
-		prune(iopt, reader, 0, ULONG_MAX);
-	}
+	iommufd_dirty_prune(iopt, reader);
 	iommufd_dirty_unlock(iopt);
 }
 
