@@ -189,6 +189,7 @@ void iommufd_dirty_push_unflushed(struct iommufd_dirty_tracker *tracker,
 {
 	push(tracker, provider, iova, last, false);
 }
+EXPORT_SYMBOL_IF_KUNIT(iommufd_dirty_push_unflushed);
 
 /*
  * Whatever went wrong, the pages may have been written: say so, once, and count
@@ -762,6 +763,7 @@ void iommufd_dirty_map_failed(struct iopt_area *area)
 					 iopt_area_last_iova(area));
 	}
 }
+EXPORT_SYMBOL_IF_KUNIT(iommufd_dirty_map_failed);
 
 /**
  * iommufd_dirty_unmap_begin() - Something may be unmapped from here on
