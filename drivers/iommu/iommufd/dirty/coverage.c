@@ -118,8 +118,9 @@ static bool is_read(const struct iommufd_dirty_tracker *tracker,
 {
 	struct iommufd_dirty_reader *reader;
 
+	/* Who reads of no HWPT in particular reads of all */
 	list_for_each_entry(reader, &tracker->readers, node)
-		if (reader->hwpt == hwpt)
+		if (!reader->hwpt || reader->hwpt == hwpt)
 			return true;
 	return false;
 }

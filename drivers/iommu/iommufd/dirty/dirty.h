@@ -350,6 +350,8 @@ void iommufd_dirty_reader_stop(struct io_pagetable *iopt,
 void iommufd_dirty_collect(struct io_pagetable *iopt,
 			   struct iommufd_dirty_reader *reader,
 			   unsigned long iova, unsigned long last, bool clear);
+void iommufd_dirty_prune(struct io_pagetable *iopt,
+			 struct iommufd_dirty_reader *reader);
 int iommufd_dirty_reader_read(struct io_pagetable *iopt,
 			      struct iommufd_dirty_reader *reader,
 			      const struct dirty_user_bitmap *user, bool clear);

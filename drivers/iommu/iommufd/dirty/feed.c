@@ -225,6 +225,7 @@ unsigned long dirty_feed_sync(struct iommufd_dirty_feed *feed,
 				      range.last, clear);
 		set = drain(feed, range.iova, range.last);
 	}
+	iommufd_dirty_prune(feed->iopt, &feed->reader);
 	iommufd_dirty_unlock(feed->iopt);
 	return set;
 }

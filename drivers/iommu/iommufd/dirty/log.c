@@ -278,12 +278,15 @@ static int check_alloc(const struct iommu_dirty_log_alloc *cmd)
 	    (!event && cmd->eventfd) || event != !!cmd->threshold)
 		return -EINVAL;
 	if (check_add_overflow(cmd->start, cmd->length - 1, &last) ||
-	    last > ULONG_MAX ||
-	    check_add_overflow(cmd->file_start, cmd->length - 1, &last) ||
-	    last > LONG_MAX)
+	    last > ULONG_MAX)
 		return -EOVERFLOW;
-	/* An offset must leave a bit free, see to_entry() of feed.c */
-	if (cmd->length > LONG_MAX && !(index & IOMMU_DIRTY_LOG_IOVA))
+	/*
+	 * A file ends there, and an offset of memory must leave a bit free, see
+	 * to_entry() of feed.c
+	 */
+	if (!(index & IOMMU_DIRTY_LOG_IOVA) &&
+	    (check_add_overflow(cmd->file_start, cmd->length - 1, &last) ||
+	     last > LONG_MAX))
 		return -EOVERFLOW;
 	nr = ((cmd->length - 1) >> ilog2(cmd->page_size)) + 1;
 	if (nr > MAX_BITS || nr > LONG_MAX)

@@ -221,6 +221,7 @@ void iommufd_dirty_push_unflushed(struct iommufd_dirty_tracker *tracker,
 {
 	push(tracker, provider, iova, last, false);
 }
+EXPORT_SYMBOL_IF_KUNIT(iommufd_dirty_push_unflushed);
 
 /*
  * Whatever went wrong, the pages may have been written: say so, once, and count
@@ -598,6 +599,23 @@ static void collect(struct io_pagetable *iopt,
 	iommufd_dirty_unlock(iopt);
 }
 
+/**
+ * iommufd_dirty_prune() - Free what could not be freed when its mapping went
+ * @iopt: the IOAS
+ * @reader: active
+ *
+ * Context: process; iommufd_dirty_lock() is held, and what else the reader's
+ * chunks are freed under.
+ */
+void iommufd_dirty_prune(struct io_pagetable *iopt,
+			 struct iommufd_dirty_reader *reader)
+{
+	if (!reader->must_prune)
+		return;
+	reader->must_prune = false;
+	prune(iopt, reader, 0, ULONG_MAX);
+}
+
 /*
  * Bits that were taken may have come, since the collecting, from another one or
  * from an unmap.  Until those have flushed the IOTLB a device may go on writing to
@@ -607,10 +625,7 @@ static void settle(struct io_pagetable *iopt,
 		   struct iommufd_dirty_reader *reader)
 {
 	iommufd_dirty_lock(iopt);
-	if (reader->must_prune) {
-		reader->must_prune = false;
-		prune(iopt, reader, 0, ULONG_MAX);
-	}
+	iommufd_dirty_prune(iopt, reader);
 	iommufd_dirty_unlock(iopt);
 }
 
@@ -780,6 +795,7 @@ void iommufd_dirty_map_failed(struct iopt_area *area)
 					 iopt_area_last_iova(area));
 	}
 }
+EXPORT_SYMBOL_IF_KUNIT(iommufd_dirty_map_failed);
 
 /**
  * iommufd_dirty_unmap_begin() - Something may be unmapped from here on
