@@ -21,9 +21,9 @@
  * remain that are found by nothing else. To clear it and set it again would hide
  * them meanwhile. A summary bit over nothing costs a look.
  *
- * Several threads may take at once: each bit goes to one of them. One may find
- * nothing while another is about to hand a bit on: who must know that everything
- * was taken waits for the others.
+ * Several threads may take at once: each bit goes to one of them. Who must know that
+ * everything was taken waits for the others, and when two of them get the same page
+ * it is for them to see that the older copy does not come last.
  */
 #ifndef _IOMMU_DIRTY_LOG_H
 #define _IOMMU_DIRTY_LOG_H
