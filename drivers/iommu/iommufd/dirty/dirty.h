@@ -482,13 +482,33 @@ void iommufd_dirty_hwpt_release(struct iommufd_hwpt_paging *hwpt);
  * User space maps this memory and may write to it whatever it likes: the kernel
  * sets bits, and looks at them only to see whether they are set.
  *
- * Setting: first the bit, then, unless it is set, that of the summary.  Taking, the
- * other way round: first a word of the summary, then the bits that it stands for.
- * Both change words by atomic operations that are full barriers.  When the taker
- * gets to the bits before a bit is set, it has been at the summary before too; so
- * the setter, who looks at the summary later, sees it clear or set anew, and either
- * way it is set afterwards.  No set bit is ever without its summary bit, but for
- * the moment until its setter is through, and nobody could have taken it earlier.
+ * Who sets has written the page, then
+ *
+ *	S1	sets the bit, whether it is set already or not
+ *	S2	looks at that of the summary, and sets it unless it is set
+ *
+ * and who takes
+ *
+ *	T1	clears a word of the summary
+ *	T2	clears the words of the lines that were set in it
+ *	T3	copies the pages whose bits were set
+ *
+ * S1, setting in S2, T1 and T2 are atomic operations and full barriers: each happens
+ * at one moment, and what comes before it in its thread has happened by then.
+ *
+ * T2 after S1: the bit is taken, and T3 comes after the page was written.  That is
+ * why S1 may not be left out for a bit that is seen set: it may be taken at this
+ * moment, by one who copies the page before the new data is seen.
+ *
+ * T2 before S1: then T1 is before T2, and S2 after S1, so the look at the summary
+ * is after T1.  It is seen clear, and set; or it is seen set, by one who set it after
+ * T1.  Either way it is set after T1, and there is another T1 to come.
+ *
+ * So whenever S2 is done a bit has that of the summary, or was taken, or is about to
+ * be by one between T1 and T2.  Who takes a part of a line leaves its bit in the
+ * summary: to set it again after T1 would hide the rest of the line from others.  A bit
+ * of the summary over nothing costs a look.
+ *
  * tools/verification/models/iommufd_dirty_log has this as a model to check.
  */
 struct dirty_log_bits {
