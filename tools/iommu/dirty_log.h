@@ -6,24 +6,20 @@
  * and then, unless it is set, that of the summary. Taking goes the other way round:
  * first the summary, then the bits.
  *
- * - A bit set before we get to its word is taken; who copies the page after that
- *   sees what was written before the bit was set.
+ * - A bit set before we get to its word is taken, and who copies the page sees it all.
  * - One set after we were at its word is set after we cleared the summary. The
  *   kernel, who looks there later, finds it clear, or set anew; either way it is set
  *   when the kernel is through, and who takes next finds the bit.
  *
- * For that each side must be done with its first step before it begins the second.
- * The kernel's atomic operations are full barriers, and here all that clears, or
- * looks after clearing, is __ATOMIC_SEQ_CST: with less a machine may look at bits
- * while the cleared summary is still on its way to memory.
+ * Each side must be done with its first step before the second: atomic operations of
+ * the kernel are full barriers, and here all that clears, or looks after clearing, is
+ * __ATOMIC_SEQ_CST, or the cleared summary may still be on its way to memory.
  *
- * A line of which the range has only a part keeps its summary bit, since bits
- * remain that are found by nothing else. To clear it and set it again would hide
- * them meanwhile. A summary bit over nothing costs a look.
+ * A line of which the range has only a part keeps its summary bit: to clear it and
+ * set it again would hide what remains. A summary bit over nothing costs a look.
  *
- * Several threads may take at once: each bit goes to one of them. Who must know that
- * everything was taken waits for the others, and when two of them get the same page
- * it is for them to see that the older copy does not come last.
+ * Several threads may take at once: each bit goes to one. Who must know that all was
+ * taken waits for the others; the older of two copies of a page must not come last.
  */
 #ifndef _IOMMU_DIRTY_LOG_H
 #define _IOMMU_DIRTY_LOG_H
@@ -38,8 +34,7 @@
 
 struct dirty_log {
 	uint64_t *bits, *summary;
-	size_t nr;		/* how many bits */
-	size_t bytes;		/* of the mapping */
+	size_t nr, bytes;	/* how many bits, how large the mapping is */
 };
 
 /* Gets the pages from @bit on, a multiple of 64, that are set in @word */
@@ -66,7 +61,7 @@ static inline void dirty_log_unmap(struct dirty_log *log)
 	munmap(log->bits, log->bytes);
 }
 
-/* Those bits of a word that are from @first on and before @end */
+/* Those bits of a word that are of [@first, @end) */
 static inline uint64_t dirty_log_mask(size_t word, size_t first, size_t end)
 {
 	size_t at = word * 64;
@@ -100,20 +95,25 @@ static inline size_t dirty_log_take(const struct dirty_log *log, size_t first,
 	size_t whole_end = end == log->nr ? line_end : end / DIRTY_LOG_LINE;
 
 	for (size_t s = line / 64; count && s * 64 < line_end; s++) {
-		uint64_t clear = dirty_log_mask(s, whole, whole_end);
-		uint64_t lines = dirty_log_mask(s, line, line_end) & ~clear;
+		uint64_t *summary = &log->summary[s], clear, lines;
 
-		lines |= dirty_log_clear(&log->summary[s], clear);
-		/* Memory is slow: ask for all of them before waiting for one */
+		if (s != line / 64 && s != (line_end - 1) / 64 &&
+		    !__atomic_load_n(summary, __ATOMIC_RELAXED))
+			continue;
+		clear = dirty_log_mask(s, whole, whole_end);
+		lines = dirty_log_mask(s, line, line_end) & ~clear;
+		lines |= dirty_log_clear(summary, clear);
+		/* Ask for all of them before waiting for one */
 		for (uint64_t l = lines; l; l &= l - 1)
 			__builtin_prefetch(log->bits + (s * 64 + __builtin_ctzll(l)) * 8, 1);
 		for (; lines; lines &= lines - 1) {
 			size_t w = (s * 64 + __builtin_ctzll(lines)) * 8, w_end = w + 8;
+			int all = w * 64 >= first && w_end * 64 <= end;
 
 			for (; w != w_end; w++) {
-				uint64_t mask = dirty_log_mask(w, first, end), word;
+				uint64_t mask = all ? ~0ULL : dirty_log_mask(w, first, end);
+				uint64_t word = dirty_log_clear(&log->bits[w], mask);
 
-				word = mask ? dirty_log_clear(&log->bits[w], mask) : 0;
 				taken += __builtin_popcountll(word);
 				if (word)
 					fn(data, w * 64, word);
