@@ -330,6 +330,8 @@ void iommufd_dirty_unmap_begin(struct io_pagetable *iopt);
 void iommufd_dirty_unmap_end(struct io_pagetable *iopt);
 void iommufd_dirty_unmap(struct io_pagetable *iopt, unsigned long iova,
 			 unsigned long last);
+void iommufd_dirty_unmap_flushed(struct io_pagetable *iopt, unsigned long iova,
+				 unsigned long last);
 void iommufd_dirty_unmapped(struct io_pagetable *iopt, unsigned long iova,
 			    unsigned long last);
 

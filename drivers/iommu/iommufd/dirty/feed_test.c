@@ -148,7 +148,8 @@ static void begin_unmap(unsigned int i)
 	}
 }
 
-static void end_unmap(unsigned int i)
+/* From here on something else may be mapped there */
+static void release(unsigned int i)
 {
 	struct iopt_area *area = &fix->area[i];
 	unsigned long iova = iopt_area_iova(area);
@@ -156,11 +157,18 @@ static void end_unmap(unsigned int i)
 	unsigned int first = (iova - BASE) / PAGE_SIZE;
 	unsigned int nr = (last - iova) / PAGE_SIZE + 1;
 
-	scoped_guard(rwsem_write, &iopt()->iova_rwsem)
-		interval_tree_remove(&area->node, &iopt()->area_itree);
 	memset(fix->dirty + first, 0, nr);
 	memset(fix->late + first, 0, nr);
-	iommufd_dirty_unmapped(iopt(), iova, last);
+	iommufd_dirty_unmap_flushed(iopt(), iova, last);
+	scoped_guard(rwsem_write, &iopt()->iova_rwsem)
+		interval_tree_remove(&area->node, &iopt()->area_itree);
+}
+
+static void end_unmap(unsigned int i)
+{
+	release(i);
+	iommufd_dirty_unmapped(iopt(), iopt_area_iova(&fix->area[i]),
+			       iopt_area_last_iova(&fix->area[i]));
 }
 
 static void unmap(unsigned int i)
@@ -540,6 +548,7 @@ static void unmapped_in_parts(struct kunit *test)
 		interval_tree_insert(&fix->area[1].node, &iopt()->area_itree);
 	}
 	memset(fix->dirty, 0, NR);
+	iommufd_dirty_unmap_flushed(iopt(), page(40), page(60) - 1);
 	iommufd_dirty_unmapped(iopt(), page(40), page(60) - 1);
 	want(0, 90, 110);
 	expect(test, 0);
@@ -564,6 +573,26 @@ static void unmapped_in_parts(struct kunit *test)
 }
 
 /* The mapping came to nothing: it is forgotten, and with it its memory */
+/* Before the first unmap is through, other memory comes to its addresses */
+static void mapped_again_at_once(struct kunit *test)
+{
+	KUNIT_ASSERT_EQ(test, 0, map(0, 0, 20, 50));
+	OPEN_MEMORY(0, 0, NR, PAGE_SHIFT);
+	dma(3, 5);
+	begin_unmap(0);
+	release(0);
+	KUNIT_ASSERT_EQ(test, 0, map(1, 0, 20, 200));
+	iommufd_dirty_access_wrote(iopt(), page(7), page(8) - 1);
+	dma(9, 10);
+	iommufd_dirty_unmapped(iopt(), page(0), page(20) - 1);
+	want(0, 53, 55);
+	want(0, 207, 208);
+	expect(test, 0);
+	KUNIT_EXPECT_EQ(test, 1, sync(0));
+	want(0, 209, 210);
+	expect(test, 0);
+}
+
 static void failed_map_leaves_nothing(struct kunit *test)
 {
 	struct iopt_area *area = &fix->area[0];
@@ -637,6 +666,7 @@ static struct kunit_case feed_test_cases[] = {
 	KUNIT_CASE(ends_of_the_log),
 	KUNIT_CASE(not_its_memory),
 	KUNIT_CASE(unmapped_in_parts),
+	KUNIT_CASE(mapped_again_at_once),
 	KUNIT_CASE(failed_map_leaves_nothing),
 	KUNIT_CASE_SLOW(any_mapping),
 	{}

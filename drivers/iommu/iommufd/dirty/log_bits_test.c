@@ -197,7 +197,7 @@ static void set_bit_is_summed_up_again(struct kunit *test)
 /* ---- Setting against taking ---- */
 
 #define SETTERS	2
-#define ROUNDS	60000
+#define TAKES	20000
 
 /**
  * struct race - who sets, and what it wrote before
@@ -219,7 +219,7 @@ static int setter(void *data)
 	unsigned int i, bit;
 
 	prandom_seed_state(&rnd, race->seed);
-	for (i = 0; i != ROUNDS; i++) {
+	for (i = 0; !kthread_should_stop(); i++) {
 		/* few lines, so that setter and taker meet */
 		bit = prandom_u32_state(&rnd) % (4 * LINE_BITS / SETTERS) *
 			      SETTERS + race->seed;
@@ -228,8 +228,6 @@ static int setter(void *data)
 		if (i % 64 == 0)
 			cond_resched();
 	}
-	while (!kthread_should_stop())
-		schedule_timeout_interruptible(1);
 	return 0;
 }
 
@@ -263,8 +261,8 @@ static void nothing_is_lost(struct kunit *test)
 	u32 *copy = kunit_kcalloc(test, NR, sizeof(*copy), GFP_KERNEL);
 	struct race race[SETTERS];
 	struct task_struct *task[SETTERS];
+	unsigned long wrong = 0, end;
 	unsigned int i, taken = 0;
-	unsigned long wrong = 0, total = 0, end;
 
 	KUNIT_ASSERT_NOT_NULL(test, page);
 	KUNIT_ASSERT_NOT_NULL(test, copy);
@@ -277,20 +275,16 @@ static void nothing_is_lost(struct kunit *test)
 	do {
 		taken += take(&f->log, page, copy);
 		cond_resched();
-		total = 0;
-		for (i = 0; i != 4 * LINE_BITS; i++)
-			total += READ_ONCE(page[i]);
-	} while (total != SETTERS * ROUNDS && time_before(jiffies, end));
+	} while (taken < TAKES && time_before(jiffies, end));
 	for (i = 0; i != SETTERS; i++)
 		kthread_stop(task[i]);
 	taken += take(&f->log, page, copy);
 
-	KUNIT_EXPECT_EQ(test, total, SETTERS * ROUNDS);
 	for (i = 0; i != NR; i++)
 		wrong += page[i] != copy[i];
 	KUNIT_EXPECT_EQ(test, 0, wrong);
-	/* they did meet: not all was taken at the end */
-	KUNIT_EXPECT_GT(test, taken, 4 * LINE_BITS);
+	/* they did meet: most was taken while others were set */
+	KUNIT_EXPECT_GE(test, taken, TAKES);
 	compare(test);		/* nothing is left */
 }
 

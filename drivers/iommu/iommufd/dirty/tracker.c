@@ -846,12 +846,33 @@ void iommufd_dirty_unmap(struct io_pagetable *iopt, unsigned long iova,
 EXPORT_SYMBOL_IF_KUNIT(iommufd_dirty_unmap);
 
 /**
+ * iommufd_dirty_unmap_flushed() - Nobody can write to a range any more
+ * @iopt: the IOAS
+ * @iova: first address
+ * @last: last address
+ *
+ * Context: process; iova_rwsem is not held, the IOTLB is flushed.  The area still
+ * reserves the range: what comes there next must not be taken for what was there.
+ */
+void iommufd_dirty_unmap_flushed(struct io_pagetable *iopt, unsigned long iova,
+				 unsigned long last)
+{
+	struct iommufd_dirty_reader *reader;
+
+	guard(mutex)(&iopt->dirty.lock);
+	list_for_each_entry(reader, &iopt->dirty.readers, node)
+		if (reader->feed)
+			dirty_feed_unmap(reader->feed, iova, last);
+}
+EXPORT_SYMBOL_IF_KUNIT(iommufd_dirty_unmap_flushed);
+
+/**
  * iommufd_dirty_unmapped() - A range was unmapped, its area is gone
  * @iopt: the IOAS
  * @iova: first address
  * @last: last address
  *
- * Context: process; iova_rwsem is not held, the IOTLB is flushed.
+ * Context: process; iova_rwsem is not held.
  */
 void iommufd_dirty_unmapped(struct io_pagetable *iopt, unsigned long iova,
 			    unsigned long last)
@@ -862,7 +883,6 @@ void iommufd_dirty_unmapped(struct io_pagetable *iopt, unsigned long iova,
 	guard(mutex)(&iopt->dirty.lock);
 	list_for_each_entry(reader, &iopt->dirty.readers, node) {
 		if (reader->feed) {
-			dirty_feed_unmap(reader->feed, iova, last);
 			prune(iopt, reader, iova, last);
 			continue;
 		}

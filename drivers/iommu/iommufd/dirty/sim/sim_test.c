@@ -875,6 +875,7 @@ static void ref_read(struct kunit *test, struct dsim_domain *dom,
 			   prandom_u32_state(rnd) % (REF_PAGES - first);
 	unsigned long flags = prandom_u32_state(rnd) % 3 ?
 			      0 : IOMMU_DIRTY_NO_CLEAR;
+	const struct iommu_dirty_ops *ops = dom->domain.dirty_ops;
 	struct iommu_iotlb_gather gather;
 	struct iommu_dirty_bitmap dirty;
 
@@ -892,9 +893,10 @@ static void ref_read(struct kunit *test, struct dsim_domain *dom,
 	}
 	iommu_dirty_bitmap_init(&dirty, ref->sink, &gather);
 	KUNIT_ASSERT_EQ(test, 0,
-			dom->domain.dirty_ops->read_and_clear_dirty(
-				&dom->domain, REF_BASE + first * SZ_4K,
-				(end - first) * SZ_4K, flags, &dirty));
+			ops->read_and_clear_dirty(&dom->domain,
+						  REF_BASE + first * SZ_4K,
+						  (end - first) * SZ_4K, flags,
+						  &dirty));
 	KUNIT_EXPECT_TRUE_MSG(test,
 			      bitmap_equal(ref->seen, ref->want, REF_PAGES),
 			      "pages %u to %u, flags %lx", first, end, flags);
