@@ -26,13 +26,17 @@
 #define ALIAS	NOWHERE_IOVA
 #define THIRD	(NOWHERE_IOVA + 0x1000000UL)
 
+struct memory {
+	int fd;
+	uint8_t *ring;		/* the ring, then PAGES of data */
+	uint8_t *data;
+};
+
 FIXTURE(memory)
 {
 	struct dsim dev;
 	struct vm vm;
-	int memfd;
-	uint8_t *mem;	/* the ring, then PAGES of data */
-	uint8_t *data;
+	struct memory mem;
 	uint32_t how;	/* USER or IN_FILE */
 };
 
@@ -76,8 +80,8 @@ FIXTURE_SETUP(memory)
 
 	d->fd = -1;
 	vm->iommufd = -1;
-	self->memfd = -1;
-	self->mem = MAP_FAILED;
+	self->mem.fd = -1;
+	self->mem.ring = MAP_FAILED;
 	self->how = variant->how;
 	if (!dsim_available())
 		SKIP(return, "iommufd_dirty_sim is not loaded");
@@ -89,50 +93,52 @@ FIXTURE_SETUP(memory)
 	ASSERT_EQ(0, dsim_bind(d, vm->iommufd));
 	ASSERT_EQ(0, vm_alloc_hwpt(vm, d, DIRTY, &vm->hwpt));
 	ASSERT_EQ(0, dsim_attach(d, vm->hwpt));
-	self->memfd = memfd_create("memory", MFD_CLOEXEC);
-	ASSERT_LE(0, self->memfd);
-	ASSERT_EQ(0, ftruncate(self->memfd, LOW_BYTES + PAGES * SZ_4K));
-	self->mem = mmap(NULL, LOW_BYTES + PAGES * SZ_4K,
-			 PROT_READ | PROT_WRITE, MAP_SHARED, self->memfd, 0);
-	ASSERT_NE(MAP_FAILED, self->mem);
-	self->data = self->mem + LOW_BYTES;
-	ASSERT_EQ(0, map_file(vm, self->memfd, RING_IOVA, 0, LOW_BYTES));
+	self->mem.fd = memfd_create("memory", MFD_CLOEXEC);
+	ASSERT_LE(0, self->mem.fd);
+	ASSERT_EQ(0, ftruncate(self->mem.fd, LOW_BYTES + PAGES * SZ_4K));
+	self->mem.ring = mmap(NULL, LOW_BYTES + PAGES * SZ_4K,
+			      PROT_READ | PROT_WRITE, MAP_SHARED, self->mem.fd,
+			      0);
+	ASSERT_NE(MAP_FAILED, self->mem.ring);
+	self->mem.data = self->mem.ring + LOW_BYTES;
+	ASSERT_EQ(0, map_file(vm, self->mem.fd, RING_IOVA, 0, LOW_BYTES));
 	ASSERT_EQ(0, dsim_map_doorbell(d));
-	ASSERT_EQ(0, dsim_start(d, (void *)self->mem));
+	ASSERT_EQ(0, dsim_start(d, (void *)self->mem.ring));
 }
 
 FIXTURE_TEARDOWN(memory)
 {
 	dsim_close(&self->dev);
 	vm_destroy(&self->vm);
-	if (self->mem != MAP_FAILED)
-		munmap(self->mem, LOW_BYTES + PAGES * SZ_4K);
-	if (self->memfd >= 0)
-		close(self->memfd);
+	if (self->mem.ring != MAP_FAILED)
+		munmap(self->mem.ring, LOW_BYTES + PAGES * SZ_4K);
+	if (self->mem.fd >= 0)
+		close(self->mem.fd);
 	if (self->dev.name[0]) {
 		EXPECT_EQ(0, dsim_remove(NAME));
 	}
 }
 
 /* @n pages of the data from page @first on, by address or from the file */
-static int map_as(FIXTURE_DATA(memory) *self, struct vm *vm, uint32_t how,
+static int map_as(const struct memory *mem, struct vm *vm, uint32_t how,
 		  uint64_t iova, unsigned int first, unsigned int n)
 {
 	if (how == USER)
-		return vm_map(vm, iova, self->data + first * SZ_4K, n * SZ_4K,
+		return vm_map(vm, iova, mem->data + first * SZ_4K, n * SZ_4K,
 			      MAP_RW);
-	return map_file(vm, self->memfd, iova, LOW_BYTES + first * SZ_4K,
+	return map_file(vm, mem->fd, iova, LOW_BYTES + first * SZ_4K,
 			n * SZ_4K);
 }
 
 #define MAP(_iova, _first, _n)                                                 \
-	ASSERT_EQ(0, map_as(self, &self->vm, self->how, _iova, _first, _n))
+	ASSERT_EQ(0, map_as(&self->mem, &self->vm, self->how, _iova, _first, _n))
 #define UNMAP(_iova, _n)                                                       \
 	ASSERT_EQ(0, vm_unmap(&self->vm, _iova, (_n) * SZ_4K))
 
 /* A log of these pages */
-static int open_as(FIXTURE_DATA(memory) *self, struct dlog *log, uint32_t how,
-		   unsigned int first, unsigned int n, uint64_t page_size)
+static int open_as(const struct memory *mem, struct vm *vm, struct dlog *log,
+		   uint32_t how, unsigned int first, unsigned int n,
+		   uint64_t page_size)
 {
 	struct iommu_dirty_log_alloc cmd = {
 		.flags = how,
@@ -141,16 +147,17 @@ static int open_as(FIXTURE_DATA(memory) *self, struct dlog *log, uint32_t how,
 	};
 
 	if (how & USER)
-		cmd.start = (uintptr_t)self->data + first * SZ_4K;
+		cmd.start = (uintptr_t)mem->data + first * SZ_4K;
 	if (how & IN_FILE) {
-		cmd.fd = self->memfd;
+		cmd.fd = mem->fd;
 		cmd.file_start = LOW_BYTES + first * SZ_4K;
 	}
-	return dlog_open(log, self->vm.iommufd, &cmd);
+	return dlog_open(log, vm->iommufd, &cmd);
 }
 
 #define OPEN(_log, _first, _n)                                                 \
-	ASSERT_EQ(0, open_as(self, _log, self->how, _first, _n, SZ_4K))
+	ASSERT_EQ(0, open_as(&self->mem, &self->vm, _log, self->how, _first,   \
+			     _n, SZ_4K))
 
 static int copy(struct vm *vm, uint32_t to, uint64_t dst, uint64_t src,
 		uint64_t length)
@@ -308,8 +315,10 @@ TEST_F(memory, large_pages)
 
 	MAP(DATA_IOVA, 0, PAGES);
 	MAP(ALIAS, 1, PAGES - 1);
-	ASSERT_EQ(0, open_as(self, &four, self->how, 3, 50, 4 * SZ_4K));
-	ASSERT_EQ(0, open_as(self, &all, self->how, 3, 50, SZ_2M));
+	ASSERT_EQ(0, open_as(&self->mem, &self->vm, &four, self->how, 3, 50,
+			     4 * SZ_4K));
+	ASSERT_EQ(0, open_as(&self->mem, &self->vm, &all, self->how, 3, 50,
+			     SZ_2M));
 	DMA(DATA_IOVA + 2 * SZ_4K);
 	DMA(DATA_IOVA + 53 * SZ_4K);
 	EXPECT_EQ(0, synced(&four));
@@ -363,11 +372,14 @@ TEST_F(memory, by_name)
 	struct dlog user, file, both;
 	struct vm *vm = &self->vm;
 
-	ASSERT_EQ(0, open_as(self, &user, USER, 0, PAGES, SZ_4K));
-	ASSERT_EQ(0, map_as(self, vm, USER, DATA_IOVA, 0, PAGES));
-	ASSERT_EQ(0, open_as(self, &file, IN_FILE, 0, PAGES, SZ_4K));
-	ASSERT_EQ(0, map_as(self, vm, IN_FILE, ALIAS, 0, PAGES));
-	ASSERT_EQ(0, open_as(self, &both, USER | IN_FILE, 0, PAGES, SZ_4K));
+	ASSERT_EQ(0, open_as(&self->mem, &self->vm, &user, USER, 0, PAGES,
+			     SZ_4K));
+	ASSERT_EQ(0, map_as(&self->mem, vm, USER, DATA_IOVA, 0, PAGES));
+	ASSERT_EQ(0, open_as(&self->mem, &self->vm, &file, IN_FILE, 0, PAGES,
+			     SZ_4K));
+	ASSERT_EQ(0, map_as(&self->mem, vm, IN_FILE, ALIAS, 0, PAGES));
+	ASSERT_EQ(0, open_as(&self->mem, &self->vm, &both, USER | IN_FILE, 0,
+			     PAGES, SZ_4K));
 	DMA(DATA_IOVA + 3 * SZ_4K);
 	DMA(ALIAS + 5 * SZ_4K);
 	EXPECT_EQ(BIT(3), synced(&user));
@@ -447,7 +459,7 @@ TEST_F(memory, file_opened_again)
 	char path[64];
 	int again, other;
 
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", self->memfd);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", self->mem.fd);
 	again = open(path, O_RDWR | O_CLOEXEC);
 	ASSERT_LE(0, again);
 	other = memfd_create("other", MFD_CLOEXEC);
@@ -455,12 +467,14 @@ TEST_F(memory, file_opened_again)
 	ASSERT_EQ(0, ftruncate(other, LOW_BYTES + PAGES * SZ_4K));
 	ASSERT_EQ(0, map_file(&self->vm, again, DATA_IOVA, LOW_BYTES,
 			      PAGES * SZ_4K));
-	ASSERT_EQ(0, open_as(self, &log, IN_FILE, 0, PAGES, SZ_4K));
+	ASSERT_EQ(0, open_as(&self->mem, &self->vm, &log, IN_FILE, 0, PAGES,
+			     SZ_4K));
 	close(again);
-	again = self->memfd;
-	self->memfd = other;
-	ASSERT_EQ(0, open_as(self, &stranger, IN_FILE, 0, PAGES, SZ_4K));
-	self->memfd = again;
+	again = self->mem.fd;
+	self->mem.fd = other;
+	ASSERT_EQ(0, open_as(&self->mem, &self->vm, &stranger, IN_FILE, 0,
+			     PAGES, SZ_4K));
+	self->mem.fd = again;
 	close(other);
 	DMA(DATA_IOVA + 11 * SZ_4K);
 	EXPECT_EQ(BIT(11), synced(&log));
@@ -480,9 +494,11 @@ TEST_F(memory, another_process)
 	int status;
 	pid_t pid;
 
-	ASSERT_EQ(0, open_as(self, &user, USER, 0, PAGES, SZ_4K));
-	ASSERT_EQ(0, open_as(self, &file, IN_FILE, 0, PAGES, SZ_4K));
-	ASSERT_EQ(0, map_as(self, vm, IN_FILE, DATA_IOVA, 0, PAGES));
+	ASSERT_EQ(0, open_as(&self->mem, &self->vm, &user, USER, 0, PAGES,
+			     SZ_4K));
+	ASSERT_EQ(0, open_as(&self->mem, &self->vm, &file, IN_FILE, 0, PAGES,
+			     SZ_4K));
+	ASSERT_EQ(0, map_as(&self->mem, vm, IN_FILE, DATA_IOVA, 0, PAGES));
 	DMA(DATA_IOVA + 1 * SZ_4K);
 	pid = fork();
 	ASSERT_LE(0, pid);
@@ -493,8 +509,9 @@ TEST_F(memory, another_process)
 		bad |= dma(d, DATA_IOVA + 2 * SZ_4K) << 1;
 		bad |= (synced(&file) != (BIT(1) | BIT(2))) << 2;
 		/* at the same address as the other one's */
-		bad |= !!map_as(self, vm, USER, ALIAS, 0, PAGES) << 3;
-		bad |= !!open_as(self, &mine, USER, 0, PAGES, SZ_4K) << 4;
+		bad |= !!map_as(&self->mem, vm, USER, ALIAS, 0, PAGES) << 3;
+		bad |= !!open_as(&self->mem, vm, &mine, USER, 0, PAGES,
+				 SZ_4K) << 4;
 		bad |= dma(d, ALIAS + 3 * SZ_4K) << 5;
 		bad |= (synced(&mine) != BIT(3)) << 6;
 		bad |= (synced(&user) != 0) << 7;
@@ -509,7 +526,7 @@ TEST_F(memory, another_process)
 	DMA(DATA_IOVA + 5 * SZ_4K);
 	EXPECT_EQ(0, synced(&user));
 	EXPECT_EQ(BIT(5), synced(&file));
-	ASSERT_EQ(0, map_as(self, vm, USER, THIRD, 0, PAGES));
+	ASSERT_EQ(0, map_as(&self->mem, vm, USER, THIRD, 0, PAGES));
 	DMA(THIRD + 6 * SZ_4K);
 	EXPECT_EQ(BIT(6), synced(&user));
 	EXPECT_EQ(0, synced(&file));
@@ -528,8 +545,8 @@ TEST_F(memory, failed_maps)
 		    MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	ASSERT_NE(MAP_FAILED, hole);
 	ASSERT_EQ(0, munmap(hole + 8 * SZ_4K, SZ_4K));
-	self->data = hole;
-	ASSERT_EQ(0, open_as(self, &log, USER, 0, 16, SZ_4K));
+	self->mem.data = hole;
+	ASSERT_EQ(0, open_as(&self->mem, &self->vm, &log, USER, 0, 16, SZ_4K));
 	for (unsigned int i = 0; i < 20; i++) {
 		ASSERT_EQ(-EFAULT, vm_map(vm, DATA_IOVA + i * SZ_2M, hole,
 					  16 * SZ_4K, MAP_RW));
@@ -583,7 +600,7 @@ TEST_F(memory, accesses)
 	access = cmd.create_access.out_access_fd;
 	ASSERT_LT(0, access);
 	OPEN(&log, 4, 50);
-	ASSERT_EQ(0, map_as(self, &vm, self->how, DATA_IOVA, 0, PAGES));
+	ASSERT_EQ(0, map_as(&self->mem, &vm, self->how, DATA_IOVA, 0, PAGES));
 	ASSERT_EQ(0, mock_write(&vm, access, DATA_IOVA + 3 * SZ_4K, 2 * SZ_4K,
 				buf));
 	EXPECT_EQ(BIT(0), taken(&log));
@@ -594,7 +611,7 @@ TEST_F(memory, accesses)
 	if (self->how == USER) {
 		uint64_t iova = ALIAS + 200;
 
-		ASSERT_EQ(0, vm_map(&vm, iova, self->data + 10 * SZ_4K + 100,
+		ASSERT_EQ(0, vm_map(&vm, iova, self->mem.data + 10 * SZ_4K + 100,
 				    3 * SZ_4K, MAP_RW));
 		ASSERT_EQ(0, mock_write(&vm, access, iova + SZ_4K - 101, 1,
 					buf));
