@@ -6,8 +6,7 @@
 #include <sys/mman.h>
 
 #include "log_user.h"
-
-#define LINE_WORDS	8	/* that a bit of the summary stands for */
+#include "../../../../iommu/dirty_log.h"
 
 int dlog_alloc(int iommufd, struct iommu_dirty_log_alloc *cmd)
 {
@@ -81,42 +80,17 @@ int dlog_sync(struct dlog *log, uint64_t *dirty)
 	return rc;
 }
 
-static size_t take_line(struct dlog *log, size_t line, uint64_t *bitmap)
-{
-	size_t word = line * LINE_WORDS, n = 0;
-	size_t end = word + LINE_WORDS;
-	uint64_t bits;
-
-	if (end > BITS_TO_WORDS(log->nr))
-		end = BITS_TO_WORDS(log->nr);
-	for (; word < end; word++) {
-		if (!__atomic_load_n(&log->bits[word], __ATOMIC_RELAXED))
-			continue;
-		bits = __atomic_exchange_n(&log->bits[word], 0,
-					   __ATOMIC_SEQ_CST);
-		bitmap[word] |= bits;
-		n += __builtin_popcountll(bits);
-	}
-	return n;
-}
-
-/* First the summary, then the bits, see <linux/iommufd_dirty.h> */
+/* As VMMs do */
 size_t dlog_take(struct dlog *log, uint64_t *bitmap)
 {
-	size_t lines = (BITS_TO_WORDS(log->nr) + LINE_WORDS - 1) / LINE_WORDS;
-	size_t n = 0;
-	uint64_t bits;
+	const struct dirty_log reader = {
+		.bits = log->bits,
+		.summary = log->summary,
+		.nr = log->nr,
+		.bytes = log->size,
+	};
 
-	for (size_t i = 0; i < BITS_TO_WORDS(lines); i++) {
-		if (!__atomic_load_n(&log->summary[i], __ATOMIC_RELAXED))
-			continue;
-		bits = __atomic_exchange_n(&log->summary[i], 0,
-					   __ATOMIC_SEQ_CST);
-		for (; bits; bits &= bits - 1)
-			n += take_line(log, i * 64 + __builtin_ctzll(bits),
-				       bitmap);
-	}
-	return n;
+	return dirty_log_take_flat(&reader, 0, log->nr, bitmap);
 }
 
 bool dlog_is_clean(const struct dlog *log)
