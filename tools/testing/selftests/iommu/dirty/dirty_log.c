@@ -1224,7 +1224,7 @@ TEST_F(exact, many_readers)
 			       301 * SZ_4K, SZ_4K));
 	ASSERT_EQ(0, vm_track(vm, vm->hwpt, true));
 
-	for (int round = 0; round < 60; round++) {
+	for (int round = 0; round < 30; round++) {
 		ASSERT_EQ(0, random_writes(&self->dev, s, &self->seed,
 					   rnd(&self->seed) % 4));
 		for (size_t w = 0; w < s->words; w++)
@@ -1283,7 +1283,7 @@ TEST_F(exact, ranges)
 	all = calloc(words, 8);
 	part = calloc(words, 8);
 	ASSERT_TRUE(all && part);
-	for (int round = 0; round < 40 && !_metadata->exit_code; round++) {
+	for (int round = 0; round < 24 && !_metadata->exit_code; round++) {
 		struct iommu_dirty_log_sync cmd = { .flags = RANGE };
 
 		ASSERT_EQ(0, random_writes(&self->dev, s, &self->seed, 6));
@@ -1361,7 +1361,7 @@ TEST_F(exact, unmapped)
 
 	ASSERT_EQ(0, view_all(v, s, SZ_4K));
 	ASSERT_EQ(0, dlog_open(&log, vm->iommufd, &cmd));
-	for (int round = 0; round < 10; round++) {
+	for (int round = 0; round < 6; round++) {
 		uint64_t want = 0;
 
 		/* page by page, so that each has a leaf of its own */

@@ -131,14 +131,21 @@ static void *map_on(void *arg)
 
 	while (!stopped()) {
 		struct dlog log = all.bad;
-		size_t cut;
+		size_t cut, rest;
+		char *at;
 
 		must("mmap", dlog_map(&log));
 		for (int i = 0; i < 16; i++)
 			scribble_once(&log, &seed);
+		/* a page of it, then what is on either side: not what comes there */
+		at = (char *)log.bits;
 		cut = below(&seed, log.size / SZ_4K) * SZ_4K;
-		munmap((char *)log.bits + cut, SZ_4K);
-		munmap(log.bits, log.size);
+		rest = log.size - cut - SZ_4K;
+		munmap(at + cut, SZ_4K);
+		if (cut)
+			munmap(at, cut);
+		if (rest)
+			munmap(at + cut + SZ_4K, rest);
 		count(&all.mappings);
 	}
 	return NULL;

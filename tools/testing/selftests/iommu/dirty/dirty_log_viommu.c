@@ -17,7 +17,7 @@
  *    pass before could not know of.
  *
  * DIRTY_VIOMMU_OPS (100000) maps and unmaps are made, or as many as there is time
- * for in DIRTY_VIOMMU_SECONDS (15, 0 for no limit). DIRTY_VIOMMU_SEED (the time)
+ * for in DIRTY_VIOMMU_SECONDS (10, 0 for no limit). DIRTY_VIOMMU_SEED (the time)
  * decides what each thread does, not how they interleave.
  */
 #include <pthread.h>
@@ -36,7 +36,7 @@
 #define SLOTS		8	/* mappings that a device has at a time */
 #define SLOT_PAGES	8U
 #define BATCH		4U	/* descriptors at a time */
-#define ROUND_OPS	100	/* of a device, until all rest */
+#define ROUND_OPS	50	/* of a device, until all rest */
 
 /* All of RAM in each address space, to copy mappings from, and to write through */
 #define RAM_IOVA	0x100000000ULL
@@ -438,7 +438,7 @@ FIXTURE_TEARDOWN(viommu)
 TEST_F_TIMEOUT(viommu, churn, 3600)
 {
 	unsigned long wanted = number("DIRTY_VIOMMU_OPS", 100000);
-	unsigned long seconds = number("DIRTY_VIOMMU_SECONDS", 15);
+	unsigned long seconds = number("DIRTY_VIOMMU_SECONDS", 10);
 	uint64_t seed = number("DIRTY_VIOMMU_SEED", now_ms()) * 2 + 1;
 	unsigned long long began = now_ms(), end = began + seconds * 1000;
 	pthread_t thread[DEVICES], taker;
