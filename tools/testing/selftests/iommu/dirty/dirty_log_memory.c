@@ -4,6 +4,8 @@
  * IOAS maps it, wherever, how often, and for how long
  */
 #include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -263,6 +265,61 @@ TEST_F(memory, remapped)
 	}
 	EXPECT_EQ(0, synced(&log));
 	EXPECT_TRUE(dlog_is_clean(&log));
+	ASSERT_EQ(0, dlog_close(&log));
+}
+
+/* Another thread has its mapping there as soon as there is room for it */
+struct successor {
+	struct vm *vm;
+	uint64_t iova;
+	uint8_t *mem;
+	int ready;
+	int rc;
+};
+
+static void *succeed(void *arg)
+{
+	struct successor *next = arg;
+
+	do {
+		__atomic_store_n(&next->ready, 1, __ATOMIC_RELEASE);
+		next->rc = vm_map(next->vm, next->iova, next->mem, 2 * SZ_4K,
+				  MAP_RW);
+	} while (next->rc == -EEXIST);
+	return NULL;
+}
+
+/* What was written before is of the old memory, what is after of the new */
+TEST_F(memory, taken_over_at_once)
+{
+	struct dlog log;
+
+	if (self->how != USER)
+		SKIP(return, "once will do");
+	OPEN(&log, 0, PAGES);
+	for (unsigned int i = 0; i < 50 && !_metadata->exit_code; i++) {
+		unsigned int old = i % 16, new = 32 + i % 16;
+		struct successor next = {
+			.vm = &self->vm,
+			.iova = DATA_IOVA,
+			.mem = self->mem.data + new * SZ_4K,
+		};
+		pthread_t thread;
+
+		MAP(DATA_IOVA, old, 2);
+		DMA(DATA_IOVA + SZ_4K);
+		ASSERT_EQ(0, pthread_create(&thread, NULL, succeed, &next));
+		while (!__atomic_load_n(&next.ready, __ATOMIC_ACQUIRE))
+			sched_yield();
+		UNMAP(DATA_IOVA, 2);
+		EXPECT_EQ(BIT(old + 1), taken(&log));
+		ASSERT_EQ(0, pthread_join(thread, NULL));
+		ASSERT_EQ(0, next.rc);
+		DMA(DATA_IOVA);
+		EXPECT_EQ(BIT(new), synced(&log));
+		UNMAP(DATA_IOVA, 2);
+		EXPECT_EQ(0, taken(&log));
+	}
 	ASSERT_EQ(0, dlog_close(&log));
 }
 
