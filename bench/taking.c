@@ -115,14 +115,14 @@ static void sync_log(struct bench *b)
 }
 
 /* Words that were taken, each from where it was, and no other, give the same sum */
-static inline void add_word(void *data, size_t bit, uint64_t word)
+static inline void add_word(void *data, size_t bit, unsigned long word)
 {
-	uint64_t *sum = data;
+	unsigned long *sum = data;
 
 	*sum += word * (bit / 64 * 2 + 1);
 }
 
-static void take(struct dirty_log *log, uint64_t *sum)
+static void take(struct dirty_log *log, unsigned long *sum)
 {
 	dirty_log_take(log, 0, log->nr, add_word, sum);
 }
@@ -140,7 +140,7 @@ static void measure_syscall(unsigned int repeats)
 
 static void measure_idle(struct bench *b, unsigned int repeats)
 {
-	uint64_t sum = 0;
+	unsigned long sum = 0;
 
 	while (repeats--) {
 		unsigned long long start = now_ns(), synced, end;
@@ -161,9 +161,9 @@ static void measure_idle(struct bench *b, unsigned int repeats)
 }
 
 /* Make every @step-th page dirty */
-static uint64_t make_dirty(struct dirty_log *log, size_t step)
+static unsigned long make_dirty(struct dirty_log *log, size_t step)
 {
-	uint64_t sum = 0;
+	unsigned long sum = 0;
 
 	if (step == 1) {
 		memset(log->bits, 0xff, log->nr / 8);
@@ -182,7 +182,7 @@ static uint64_t make_dirty(struct dirty_log *log, size_t step)
 	return sum;
 }
 
-static void look(struct dirty_log *log, uint64_t *sum)
+static void look(struct dirty_log *log, unsigned long *sum)
 {
 	for (size_t w = 0; w < log->nr / 64; w++)
 		if (__atomic_load_n(&log->bits[w], __ATOMIC_RELAXED))
@@ -191,19 +191,19 @@ static void look(struct dirty_log *log, uint64_t *sum)
 						     __ATOMIC_SEQ_CST));
 }
 
-static void exchange(struct dirty_log *log, uint64_t *sum)
+static void exchange(struct dirty_log *log, unsigned long *sum)
 {
 	for (size_t w = 0; w < log->nr / 64; w++)
 		add_word(sum, w * 64, __atomic_exchange_n(&log->bits[w], 0,
 							  __ATOMIC_SEQ_CST));
 }
 
-static void pass(struct dirty_log *log, uint64_t *sum)
+static void pass(struct dirty_log *log, unsigned long *sum)
 {
-	volatile uint64_t *bits = log->bits;
+	volatile unsigned long *bits = log->bits;
 
 	for (size_t w = 0; w < log->nr / 64; w++) {
-		uint64_t word = bits[w];
+		unsigned long word = bits[w];
 
 		bits[w] = 0;
 		add_word(sum, w * 64, word);
@@ -212,7 +212,7 @@ static void pass(struct dirty_log *log, uint64_t *sum)
 
 static const struct way {
 	const char *name;
-	void (*fn)(struct dirty_log *log, uint64_t *sum);
+	void (*fn)(struct dirty_log *log, unsigned long *sum);
 } ways[] = {
 	{ "take", take },
 	{ "look", look },
@@ -222,7 +222,7 @@ static const struct way {
 
 static void measure(struct bench *b, const struct way *way, size_t step, bool cold)
 {
-	uint64_t want = make_dirty(&b->log, step), got = 0;
+	unsigned long want = make_dirty(&b->log, step), got = 0;
 	unsigned long long ns;
 
 	if (cold)

@@ -495,8 +495,8 @@ void iommufd_dirty_hwpt_release(struct iommufd_hwpt_paging *hwpt);
  *	T2	clears the words of the lines that were set in it
  *	T3	copies the pages whose bits were set
  *
- * S1, setting in S2, T1 and T2 are atomic operations and full barriers: each happens
- * at one moment, and what comes before it in its thread has happened by then.
+ * All that sets or clears is atomic, and S1, T1 and T2 are full barriers besides: what
+ * comes before one of them in its thread has happened when what comes after does.
  *
  * T2 after S1: the bit is taken, and T3 comes after the page was written.  That is
  * why S1 may not be left out for a bit that is seen set: it may be taken at this
