@@ -242,8 +242,7 @@ static const struct iommufd_dirty_provider_ops access_ops = {
 int iommufd_dirty_access_init(struct iommufd_dirty_tracker *tracker)
 {
 	struct iommufd_dirty_provider *provider = &tracker->access;
-	atomic64_t __percpu *pushed = alloc_percpu_gfp(atomic64_t,
-						       GFP_KERNEL_ACCOUNT);
+	u64 __percpu *pushed = alloc_percpu_gfp(u64, GFP_KERNEL_ACCOUNT);
 
 	if (!pushed)
 		return -ENOMEM;

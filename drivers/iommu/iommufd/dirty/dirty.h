@@ -40,6 +40,7 @@
 #include <linux/xarray.h>
 #include <uapi/linux/iommufd.h>
 
+struct dirty_feed_largest;
 struct eventfd_ctx;
 struct io_pagetable;
 struct iommu_iotlb_gather;
@@ -221,7 +222,7 @@ struct iommufd_dirty_provider_ops {
  * @reads: times that it was collected from
  * @pages: bits recorded, in units of @shift
  * @pushed: the same of those pushed, per CPU, since whoever pushes shall not wait
- *	    for another; NULL: it never pushes.  Atomic, since interrupts push too.
+ *	    for another; NULL: it never pushes
  * @ns: time spent collecting
  * @lost: times that its range was reported dirty, since it failed
  *
@@ -247,7 +248,7 @@ struct iommufd_dirty_provider {
 
 	u64 reads;
 	u64 pages;
-	atomic64_t __percpu *pushed;
+	u64 __percpu *pushed;
 	u64 ns;
 	u64 lost;
 };
@@ -605,6 +606,8 @@ struct iommufd_dirty_log {
  * @map: of a log of memory: where the IOAS maps what the log stands for.  By IOVA,
  *	 a value: the offset in the log less the IOVA.  Written under the tracker's
  *	 lock, read under RCU; follows what the IOAS maps.
+ * @largest: the largest entry of it that there has been since one like that was
+ *	     unmapped, or NULL; likewise
  */
 struct iommufd_dirty_feed {
 	struct iommufd_dirty_reader reader;
@@ -612,6 +615,7 @@ struct iommufd_dirty_feed {
 	struct io_pagetable *iopt;
 	struct list_head node;
 	struct maple_tree map;
+	struct dirty_feed_largest __rcu *largest;
 };
 
 int dirty_feed_start(struct iommufd_dirty_feed *feed,

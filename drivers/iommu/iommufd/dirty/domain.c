@@ -188,7 +188,7 @@ int iommufd_dirty_domain_init(struct iommufd_hwpt_paging *hwpt)
 		return 0;
 	hwpt->dirty.sink = alloc_sink(&domain_sink, hwpt);
 	hwpt->dirty.unmap_sink = alloc_sink(&unmap_sink, hwpt);
-	provider->pushed = alloc_percpu_gfp(atomic64_t, GFP_KERNEL_ACCOUNT);
+	provider->pushed = alloc_percpu_gfp(u64, GFP_KERNEL_ACCOUNT);
 	if (!hwpt->dirty.sink || !hwpt->dirty.unmap_sink || !provider->pushed)
 		return -ENOMEM;
 

@@ -31,6 +31,16 @@ struct span {
 	unsigned long offset;
 };
 
+/**
+ * struct dirty_feed_largest - the largest range that was mapped, for a first look
+ * @span: the range
+ * @rcu: to free it
+ */
+struct dirty_feed_largest {
+	struct span span;
+	struct rcu_head rcu;
+};
+
 static bool by_memory(const struct iommufd_dirty_feed *feed)
 {
 	return !(feed->log->flags & IOMMU_DIRTY_LOG_IOVA);
@@ -51,9 +61,19 @@ static bool find_mapped(struct iommufd_dirty_feed *feed, unsigned long iova,
 			unsigned long last, struct span *span)
 {
 	MA_STATE(mas, &feed->map, iova, iova);
+	struct dirty_feed_largest *largest;
 	void *entry;
 
 	guard(rcu)();
+	largest = rcu_dereference(feed->largest);
+	if (largest && iova >= largest->span.iova &&
+	    iova <= largest->span.last) {
+		span->iova = iova;
+		span->last = min(last, largest->span.last);
+		span->offset = largest->span.offset +
+			       (iova - largest->span.iova);
+		return true;
+	}
 	entry = mas_find(&mas, last);
 	if (!entry)
 		return false;
@@ -254,6 +274,40 @@ static bool pages_in_log(const struct iommufd_dirty_log *log,
 	}
 }
 
+/*
+ * Most VMs map most of their memory at once, and what is written there is found
+ * without the map.  Without memory for it the map does.
+ */
+static void note_largest(struct iommufd_dirty_feed *feed,
+			 const struct span *span)
+{
+	struct dirty_feed_largest *old, *new;
+
+	old = rcu_dereference_protected(feed->largest,
+					lockdep_is_held(&feed->iopt->dirty.lock));
+	if (old && old->span.last - old->span.iova >= span->last - span->iova)
+		return;
+	new = kmalloc_obj(*new, GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+	if (!new)
+		return;
+	new->span = *span;
+	rcu_assign_pointer(feed->largest, new);
+	kfree_rcu(old, rcu);
+}
+
+static void forget_largest(struct iommufd_dirty_feed *feed, unsigned long iova,
+			   unsigned long last)
+{
+	struct dirty_feed_largest *old;
+
+	old = rcu_dereference_protected(feed->largest,
+					lockdep_is_held(&feed->iopt->dirty.lock));
+	if (!old || last < old->span.iova || iova > old->span.last)
+		return;
+	RCU_INIT_POINTER(feed->largest, NULL);
+	kfree_rcu(old, rcu);
+}
+
 /**
  * dirty_feed_map() - An area is about to be mapped, or is
  * @feed: the feed
@@ -270,6 +324,8 @@ int dirty_feed_map(struct iommufd_dirty_feed *feed, struct iopt_area *area,
 	unsigned long iova = iopt_area_iova(area);
 	unsigned long last = iopt_area_last_iova(area);
 	unsigned long base, start, first, end;
+	struct span span;
+	int rc;
 
 	if (!by_memory(feed) || !pages_in_log(feed->log, pages, &base, &start))
 		return 0;
@@ -282,9 +338,14 @@ int dirty_feed_map(struct iommufd_dirty_feed *feed, struct iopt_area *area,
 		iova += start - first;
 		first = start;
 	}
-	last = iova + (min(end, start + (feed->log->length - 1)) - first);
-	return mtree_store_range(&feed->map, iova, last,
-				 to_entry(iova, first - start), GFP_KERNEL);
+	span.iova = iova;
+	span.last = iova + (min(end, start + (feed->log->length - 1)) - first);
+	span.offset = first - start;
+	rc = mtree_store_range(&feed->map, span.iova, span.last,
+			       to_entry(span.iova, span.offset), GFP_KERNEL);
+	if (!rc)
+		note_largest(feed, &span);
+	return rc;
 }
 
 /**
@@ -305,6 +366,7 @@ void dirty_feed_unmap(struct iommufd_dirty_feed *feed, unsigned long iova,
 	drain(feed, iova, last);
 	if (!by_memory(feed))
 		return;
+	forget_largest(feed, iova, last);
 	mas_lock(&mas);
 	/* Unmapping can't fail; a part of an entry splits it, which takes memory */
 	WARN_ON(mas_store_gfp(&mas, NULL, GFP_KERNEL | __GFP_NOFAIL));
@@ -333,12 +395,14 @@ int dirty_feed_start(struct iommufd_dirty_feed *feed,
 	feed->reader.feed = feed;
 	mutex_init(&feed->reader.lock);
 	mt_init_flags(&feed->map, MT_FLAGS_USE_RCU);
+	RCU_INIT_POINTER(feed->largest, NULL);
 
 	/* No page of an IOMMU is smaller */
 	scoped_guard(mutex, &feed->reader.lock)
 		rc = iommufd_dirty_reader_start(iopt, &feed->reader, NULL,
 						DIRTY_LOG_MIN_SHIFT);
 	if (rc) {
+		kfree(rcu_access_pointer(feed->largest));
 		mtree_destroy(&feed->map);
 		return rc;
 	}
@@ -359,6 +423,8 @@ void dirty_feed_stop(struct iommufd_dirty_feed *feed)
 	/* Waits for those who mark */
 	scoped_guard(mutex, &feed->reader.lock)
 		iommufd_dirty_reader_stop(feed->iopt, &feed->reader);
+	/* Nobody is left who looks at either */
+	kfree(rcu_access_pointer(feed->largest));
 	mtree_destroy(&feed->map);
 	mutex_destroy(&feed->reader.lock);
 }

@@ -74,8 +74,7 @@ u64 iommufd_dirty_provider_pages(const struct iommufd_dirty_provider *provider)
 
 	if (provider->pushed)
 		for_each_possible_cpu(cpu)
-			pages += atomic64_read(per_cpu_ptr(provider->pushed,
-							   cpu));
+			pages += READ_ONCE(*per_cpu_ptr(provider->pushed, cpu));
 	return pages;
 }
 
@@ -171,9 +170,8 @@ static void push(struct iommufd_dirty_tracker *tracker,
 
 	if (list_empty(&tracker->readers))
 		return;
-	/* Nothing is wrong when it is another CPU's by now */
-	atomic64_add(nr_pages(provider, iova, last),
-		     raw_cpu_ptr(provider->pushed));
+	/* As events of memory management are counted: cheap comes before exact */
+	raw_cpu_add(*provider->pushed, nr_pages(provider, iova, last));
 	guard(rcu)();
 	list_for_each_entry_rcu(reader, &tracker->readers, node) {
 		if (!concerns(provider, reader))
