@@ -1,29 +1,26 @@
 /* SPDX-License-Identifier: GPL-2.0 OR MIT */
 /*
- * How to read a dirty log of iommufd, to be copied into a VMM.
- * Bit n stands for the n-th page of the log, bit n of the summary for the line of
- * bits n * 512 to n * 512 + 511. When a page was written the kernel sets its bit,
- * and then, unless it is set, that of the summary. Taking goes the other way round:
- * first the summary, then the bits.
- *
- * - A bit set before we get to its word is taken, and who copies the page sees it all.
- * - One set after we were at its word is set after we cleared the summary. The
- *   kernel, who looks there later, finds it clear, or set anew; either way it is set
- *   when the kernel is through, and who takes next finds the bit.
- *
- * Each side must be done with its first step before the second: atomic operations of
- * the kernel are full barriers, and here all that clears, or looks after clearing, is
- * __ATOMIC_SEQ_CST, or the cleared summary may still be on its way to memory.
- *
- * A line of which the range has only a part keeps its summary bit: to clear it and
- * set it again would hide what remains. A summary bit over nothing costs a look.
- *
- * Several threads may take at once: each bit goes to one. Who must know that all was
- * taken waits for the others; the older of two copies of a page must not come last.
+ * How to read a dirty log of iommufd, to be copied into a VMM. Bit n stands for page n
+ * of the log, bit n of the summary for the line of bits n * 512 to n * 512 + 511. The
+ * kernel sets a page's bit after it was written, and then, unless it is set, that of
+ * the summary. Taking goes the other way round: first the summary, then the bits.
+ * - A bit set before we get to its word is taken; who copies the page after that
+ *   sees what was written before the bit was set.
+ * - One set later is set after we cleared the summary. The kernel, who looks there
+ *   after it, finds it clear, or set anew: either way it is set when the kernel is
+ *   through, and who takes next finds the bit.
+ * For that each side must be done with its first step before it begins the second. The
+ * kernel's atomic operations are full barriers, and here all that clears, or looks after
+ * clearing, is __ATOMIC_SEQ_CST: with less a machine may look at bits while the cleared
+ * summary is still on its way to memory.
+ * A line of which the range has only a part keeps its summary bit, since the other bits
+ * are found by nothing else, not even for a moment. One over nothing costs a look.
+ * Several threads may take at once: each bit goes to one of them. Who must know that
+ * everything was taken waits for the others, and when two of them get the same page
+ * it is for them to see that the older copy does not come last.
  */
 #ifndef _IOMMU_DIRTY_LOG_H
 #define _IOMMU_DIRTY_LOG_H
-
 #include <errno.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -31,7 +28,6 @@
 #include <linux/iommufd.h>
 
 #define DIRTY_LOG_LINE	512	/* bits that one of the summary stands for */
-
 struct dirty_log {
 	uint64_t *bits, *summary;
 	size_t nr, bytes;	/* how many bits, how large the mapping is */
@@ -48,7 +44,6 @@ static inline int dirty_log_map(struct dirty_log *log, int iommufd,
 
 	if (bits == MAP_FAILED)
 		return -errno;
-
 	log->bits = bits;
 	log->summary = log->bits + alloc->out_summary_offset / sizeof(uint64_t);
 	log->nr = (alloc->length - 1) / alloc->page_size + 1;
@@ -56,24 +51,17 @@ static inline int dirty_log_map(struct dirty_log *log, int iommufd,
 	return 0;
 }
 
-static inline void dirty_log_unmap(struct dirty_log *log)
-{
-	munmap(log->bits, log->bytes);
-}
+static inline void dirty_log_unmap(struct dirty_log *log) { munmap(log->bits, log->bytes); }
 
 /* Those bits of a word that are of [@first, @end) */
 static inline uint64_t dirty_log_mask(size_t word, size_t first, size_t end)
 {
-	size_t at = word * 64;
-	uint64_t mask = ~0ULL;
+	size_t at = word * 64, lo = first > at ? first - at : 0;
+	size_t hi = end > at ? end - at : 0;
 
-	if (first >= end || first >= at + 64 || end <= at)
+	if (lo >= 64 || lo >= hi)
 		return 0;
-	if (first > at)
-		mask <<= first - at;
-	if (end < at + 64)
-		mask &= ~0ULL >> (at + 64 - end);
-	return mask;
+	return ~0ULL << lo & (hi < 64 ? ~(~0ULL << hi) : ~0ULL);
 }
 
 static inline uint64_t dirty_log_clear(uint64_t *word, uint64_t mask)
@@ -85,13 +73,33 @@ static inline uint64_t dirty_log_clear(uint64_t *word, uint64_t mask)
 	return __atomic_fetch_and(word, ~mask, __ATOMIC_SEQ_CST) & mask;
 }
 
+static inline size_t dirty_log_lines(const struct dirty_log *log, const size_t *line, size_t nr,
+				     size_t first, size_t end, dirty_log_fn *fn, void *data)
+{
+	size_t taken = 0;
+
+	for (; nr--; line++) {
+		int all = *line * DIRTY_LOG_LINE >= first && (*line + 1) * DIRTY_LOG_LINE <= end;
+
+		for (size_t w = *line * 8; w != *line * 8 + 8; w++) {
+			uint64_t mask = all ? ~0ULL : dirty_log_mask(w, first, end);
+			uint64_t word = dirty_log_clear(&log->bits[w], mask);
+
+			taken += __builtin_popcountll(word);
+			if (word)
+				fn(data, w * 64, word);
+		}
+	}
+	return taken;
+}
+
 /* Takes the @count bits from @first on; returns how many were set */
 static inline size_t dirty_log_take(const struct dirty_log *log, size_t first,
 				    size_t count, dirty_log_fn *fn, void *data)
 {
 	const size_t end = first + count, up = DIRTY_LOG_LINE - 1;
 	size_t line = first / DIRTY_LOG_LINE, line_end = (end + up) / DIRTY_LOG_LINE;
-	size_t whole = (first + up) / DIRTY_LOG_LINE, taken = 0;
+	size_t whole = (first + up) / DIRTY_LOG_LINE, found[3 * 64], nr = 0, taken = 0;
 	size_t whole_end = end == log->nr ? line_end : end / DIRTY_LOG_LINE;
 
 	for (size_t s = line / 64; count && s * 64 < line_end; s++) {
@@ -103,24 +111,17 @@ static inline size_t dirty_log_take(const struct dirty_log *log, size_t first,
 		clear = dirty_log_mask(s, whole, whole_end);
 		lines = dirty_log_mask(s, line, line_end) & ~clear;
 		lines |= dirty_log_clear(summary, clear);
-		/* Ask for all of them before waiting for one */
-		for (uint64_t l = lines; l; l &= l - 1)
-			__builtin_prefetch(log->bits + (s * 64 + __builtin_ctzll(l)) * 8, 1);
+		/* Memory is slow: ask for many before waiting for one */
 		for (; lines; lines &= lines - 1) {
-			size_t w = (s * 64 + __builtin_ctzll(lines)) * 8, w_end = w + 8;
-			int all = w * 64 >= first && w_end * 64 <= end;
-
-			for (; w != w_end; w++) {
-				uint64_t mask = all ? ~0ULL : dirty_log_mask(w, first, end);
-				uint64_t word = dirty_log_clear(&log->bits[w], mask);
-
-				taken += __builtin_popcountll(word);
-				if (word)
-					fn(data, w * 64, word);
-			}
+			found[nr] = s * 64 + __builtin_ctzll(lines);
+			__builtin_prefetch(log->bits + found[nr++] * 8, 1);
+		}
+		if (nr > 2 * 64) {
+			taken += dirty_log_lines(log, found, nr, first, end, fn, data);
+			nr = 0;
 		}
 	}
-	return taken;
+	return taken + dirty_log_lines(log, found, nr, first, end, fn, data);
 }
 
 struct dirty_log_flat { size_t first; uint64_t *bitmap; };
@@ -130,8 +131,7 @@ static inline void dirty_log_or(void *data, size_t bit, uint64_t word)
 	const struct dirty_log_flat *flat = data;
 	size_t at = bit < flat->first ? 0 : bit - flat->first;
 
-	if (bit < flat->first)
-		word >>= flat->first - bit;
+	word >>= bit < flat->first ? flat->first - bit : 0;
 	flat->bitmap[at / 64] |= word << at % 64;
 	if (at % 64 && word >> (64 - at % 64))
 		flat->bitmap[at / 64 + 1] |= word >> (64 - at % 64);
