@@ -57,12 +57,26 @@ static unsigned long to_offset(void *entry, unsigned long iova)
 	return (iova + xa_to_value(entry)) & LONG_MAX;
 }
 
+/* On its own, since a state of the tree costs to be made ready */
+static noinline bool find_in_map(struct iommufd_dirty_feed *feed,
+				 unsigned long iova, unsigned long last,
+				 struct span *span)
+{
+	MA_STATE(mas, &feed->map, iova, iova);
+	void *entry = mas_find(&mas, last);
+
+	if (!entry)
+		return false;
+	span->iova = max(iova, mas.index);
+	span->last = min(last, mas.last);
+	span->offset = to_offset(entry, span->iova);
+	return true;
+}
+
 static bool find_mapped(struct iommufd_dirty_feed *feed, unsigned long iova,
 			unsigned long last, struct span *span)
 {
-	MA_STATE(mas, &feed->map, iova, iova);
 	struct dirty_feed_largest *largest;
-	void *entry;
 
 	guard(rcu)();
 	largest = rcu_dereference(feed->largest);
@@ -74,13 +88,7 @@ static bool find_mapped(struct iommufd_dirty_feed *feed, unsigned long iova,
 			       (iova - largest->span.iova);
 		return true;
 	}
-	entry = mas_find(&mas, last);
-	if (!entry)
-		return false;
-	span->iova = max(iova, mas.index);
-	span->last = min(last, mas.last);
-	span->offset = to_offset(entry, span->iova);
-	return true;
+	return find_in_map(feed, iova, last, span);
 }
 
 /* The first part of a range that the log stands for */
