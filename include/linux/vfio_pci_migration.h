@@ -67,6 +67,7 @@ struct vfio_mig_identity {
 #include <linux/atomic.h>
 #include <linux/device.h>
 #include <linux/mutex.h>
+#include <linux/rwsem.h>
 #include <linux/spinlock.h>
 #include <linux/vfio.h>
 #include <linux/wait.h>
@@ -185,6 +186,10 @@ struct vfio_mig_attributes {
  * @vfio_ops: what <linux/vfio.h> calls.  One for each device, since a pointer to
  *	it is all that there is to come from @vdev to this structure.
  * @attributes: files in sysfs
+ * @revokes_mmio: there is no MMIO while the device does not run
+ * @mmio_lock: held to read while MMIO is accessed or mapped, to write while that is
+ *	allowed or forbidden; nests inside @state_lock and mmap_lock
+ * @mmio_off: it is forbidden; under @mmio_lock
  * @state_lock: protects everything below, and is held over the driver's ops; never
  *	over an access to user memory.
  * @state: enum vfio_device_mig_state
@@ -209,6 +214,10 @@ struct vfio_mig {
 	struct vfio_migration_ops vfio_ops;
 	struct vfio_mig_attributes attributes;
 
+	bool revokes_mmio;
+	struct rw_semaphore mmio_lock;
+	bool mmio_off;
+
 	struct mutex state_lock;
 	enum vfio_device_mig_state state;
 	struct vfio_mig_file *file;
@@ -223,12 +232,28 @@ struct vfio_mig {
 	wait_queue_head_t wait;
 };
 
+/**
+ * enum vfio_mig_flags - what the library is to make of a device
+ * @VFIO_MIG_P2P: @stop_dma may be called for itself: the device has RUNNING_P2P
+ * @VFIO_MIG_REVOKE_MMIO: user space gets at no MMIO while the device does not run.
+ *	The driver asks vfio_mig_mmio_begin() before it gives any.  What was mapped for
+ *	DMA by others stays mapped, and a VMM that maps a BAR for DMA while the device
+ *	does not run is refused.
+ */
+enum vfio_mig_flags {
+	VFIO_MIG_P2P = 1 << 0,
+	VFIO_MIG_REVOKE_MMIO = 1 << 1,
+};
+
 int vfio_mig_init(struct vfio_mig *mig, struct vfio_device *vdev,
 		  const struct vfio_mig_ops *ops,
-		  const struct vfio_mig_identity *identity, bool p2p);
+		  const struct vfio_mig_identity *identity, unsigned int flags);
 void vfio_mig_close(struct vfio_mig *mig);
 void vfio_mig_reset(struct vfio_mig *mig);
 void vfio_mig_reset_locked(struct vfio_mig *mig);
+
+bool vfio_mig_mmio_begin(struct vfio_mig *mig);
+void vfio_mig_mmio_end(struct vfio_mig *mig);
 
 int vfio_mig_add_attributes(struct vfio_mig *mig);
 void vfio_mig_remove_attributes(struct vfio_mig *mig);

@@ -6,6 +6,7 @@
  *   file.c       data files: what user space reads and writes, precopy
  *   stream.c     the bytes in them; also compiles for user space
  *   compat.c     asking beforehand, in sysfs
+ *   mmio.c       no MMIO while the device does not run
  */
 #ifndef _VFIO_MIGRATION_H
 #define _VFIO_MIGRATION_H
@@ -76,6 +77,10 @@ void mig_file_end(struct vfio_mig *mig);
 void mig_file_begin_precopy(struct vfio_mig *mig);
 int mig_file_save(struct vfio_mig *mig);
 int mig_file_load(struct vfio_mig *mig);
+
+/* mmio.c */
+void mig_mmio_off(struct vfio_mig *mig);
+void mig_mmio_on(struct vfio_mig *mig);
 
 /* compat.c */
 int mig_compatible(const struct vfio_mig_identity *id, const char *string);

@@ -108,8 +108,22 @@ static int load(struct vfio_mig *mig)
 	return rc;
 }
 
+static int mmio_off(struct vfio_mig *mig)
+{
+	mig_mmio_off(mig);
+	return 0;
+}
+
+static int mmio_on(struct vfio_mig *mig)
+{
+	mig_mmio_on(mig);
+	return 0;
+}
+
 enum step {
 	NONE,
+	MMIO_OFF,
+	MMIO_ON,
 	STOP_DMA,
 	START_DMA,
 	STOP,
@@ -134,6 +148,8 @@ static const struct {
 	int (*undo)(struct vfio_mig *mig);
 	bool fatal;
 } steps[] = {
+	[MMIO_OFF] = { mmio_off, mmio_on },
+	[MMIO_ON] = { mmio_on, mmio_off },
 	[STOP_DMA] = { stop_dma, start_dma },
 	[START_DMA] = { start_dma, stop_dma },
 	[STOP] = { stop, run },
@@ -150,7 +166,7 @@ static const struct {
 
 /* ---- Arcs ---- */
 
-#define MAX_STEPS	4
+#define MAX_STEPS	5
 
 /**
  * struct arc - from one state to the next
@@ -186,10 +202,10 @@ struct arc {
 static const struct arc arcs[] = {
 	ARC(RUNNING, RUNNING_P2P, STOP_DMA),
 	ARC(RUNNING_P2P, RUNNING, START_DMA),
-	ARC(RUNNING_P2P, STOP, STOP),
-	ARC(STOP, RUNNING_P2P, RUN),
-	ARC(RUNNING, STOP, STOP_DMA, STOP),
-	ARC(STOP, RUNNING, RUN, START_DMA),
+	ARC(RUNNING_P2P, STOP, MMIO_OFF, STOP),
+	ARC(STOP, RUNNING_P2P, RUN, MMIO_ON),
+	ARC(RUNNING, STOP, STOP_DMA, MMIO_OFF, STOP),
+	ARC(STOP, RUNNING, RUN, MMIO_ON, START_DMA),
 
 	ARC_OPENS(STOP, STOP_COPY, OPEN_SAVING, SAVE),
 	ARC(STOP_COPY, STOP, END_FILE),
@@ -198,12 +214,12 @@ static const struct arc arcs[] = {
 
 	ARC_OPENS(RUNNING, PRE_COPY, OPEN_SAVING, BEGIN_PRECOPY),
 	ARC(PRE_COPY, RUNNING, END_PRECOPY, END_FILE),
-	ARC(PRE_COPY, STOP_COPY, STOP_DMA, STOP, SAVE, END_PRECOPY),
+	ARC(PRE_COPY, STOP_COPY, STOP_DMA, MMIO_OFF, STOP, SAVE, END_PRECOPY),
 	ARC_OPENS(RUNNING_P2P, PRE_COPY_P2P, OPEN_SAVING, BEGIN_PRECOPY),
 	ARC(PRE_COPY_P2P, RUNNING_P2P, END_PRECOPY, END_FILE),
 	ARC(PRE_COPY, PRE_COPY_P2P, STOP_DMA),
 	ARC(PRE_COPY_P2P, PRE_COPY, START_DMA),
-	ARC(PRE_COPY_P2P, STOP_COPY, STOP, SAVE, END_PRECOPY),
+	ARC(PRE_COPY_P2P, STOP_COPY, MMIO_OFF, STOP, SAVE, END_PRECOPY),
 };
 
 static const struct arc *find_arc(u32 from, u32 to)
@@ -230,6 +246,7 @@ static int fail(struct vfio_mig *mig, int rc)
 			     "migration state lost, a reset is needed: %pe\n",
 			     ERR_PTR(rc));
 	end_transfer(mig);
+	mig_mmio_off(mig);
 	mig->state = VFIO_DEVICE_STATE_ERROR;
 	return rc;
 }
@@ -264,6 +281,7 @@ static void do_reset(struct vfio_mig *mig)
 {
 	end_transfer(mig);
 	mig->ops->reset(mig);
+	mig_mmio_on(mig);
 	mig->state = VFIO_DEVICE_STATE_RUNNING;
 }
 
@@ -317,7 +335,8 @@ EXPORT_SYMBOL_GPL(vfio_mig_reset);
  * wait for.  A state change that is under way goes on after this returned, and the
  * device is reset when that ends: before anybody can see its state.
  *
- * Context: process; may call @ops->reset, waits for nothing else.
+ * Context: process; may call @ops->reset, and waits for nothing else but who is between
+ * vfio_mig_mmio_begin() and vfio_mig_mmio_end().
  */
 void vfio_mig_reset_locked(struct vfio_mig *mig)
 {
@@ -441,7 +460,7 @@ static bool ops_valid(const struct vfio_mig_ops *ops)
  * @vdev: the device, not yet registered
  * @ops: the driver's
  * @identity: the device's; lives as long as @vdev does
- * @p2p: @ops->stop_dma may be called for itself: the device has RUNNING_P2P
+ * @flags: of enum vfio_mig_flags
  *
  * The device has PRE_COPY if @ops has it.  It is RUNNING; a driver calls
  * vfio_mig_reset() when its device is opened, and vfio_mig_close() when closed.
@@ -450,7 +469,7 @@ static bool ops_valid(const struct vfio_mig_ops *ops)
  */
 int vfio_mig_init(struct vfio_mig *mig, struct vfio_device *vdev,
 		  const struct vfio_mig_ops *ops,
-		  const struct vfio_mig_identity *identity, bool p2p)
+		  const struct vfio_mig_identity *identity, unsigned int flags)
 {
 	if (!ops_valid(ops) || !identity_valid(identity))
 		return -EINVAL;
@@ -464,15 +483,17 @@ int vfio_mig_init(struct vfio_mig *mig, struct vfio_device *vdev,
 			.migration_get_state = mig_get_state,
 			.migration_get_data_size = mig_get_data_size,
 		},
+		.revokes_mmio = flags & VFIO_MIG_REVOKE_MMIO,
 		.state = VFIO_DEVICE_STATE_RUNNING,
 	};
+	init_rwsem(&mig->mmio_lock);
 	mutex_init(&mig->state_lock);
 	spin_lock_init(&mig->reset_lock);
 	init_waitqueue_head(&mig->wait);
 
 	vdev->mig_ops = &mig->vfio_ops;
 	vdev->migration_flags = VFIO_MIGRATION_STOP_COPY;
-	if (p2p)
+	if (flags & VFIO_MIG_P2P)
 		vdev->migration_flags |= VFIO_MIGRATION_P2P;
 	if (ops->precopy_begin)
 		vdev->migration_flags |= VFIO_MIGRATION_PRE_COPY;

@@ -390,7 +390,8 @@ static struct ctx *make(struct kunit *test, const struct combination *c)
 	f->vdev.device.release = fake_release;
 	KUNIT_ASSERT_EQ(test, 0, vfio_mig_init(&f->mig, &f->vdev,
 					       c->precopy ? &precopy_ops : &ops,
-					       &identity, c->p2p));
+					       &identity,
+					       c->p2p ? VFIO_MIG_P2P : 0));
 	vfio_mig_reset(&f->mig);
 	KUNIT_ASSERT_EQ(test, f->resets, 1);
 	KUNIT_ASSERT_EQ(test, 0,
@@ -1071,7 +1072,7 @@ static void init_checks(struct kunit *test)
 	struct vfio_mig_ops bad = precopy_ops;
 
 	KUNIT_ASSERT_NOT_NULL(test, f);
-#define INIT(_ops, _id) vfio_mig_init(&f->mig, &f->vdev, _ops, _id, true)
+#define INIT(_ops, _id) vfio_mig_init(&f->mig, &f->vdev, _ops, _id, 0)
 	KUNIT_EXPECT_EQ(test, INIT(&precopy_ops, &id), 0);
 	bad.precopy_bytes = NULL;
 	KUNIT_EXPECT_EQ(test, INIT(&bad, &id), -EINVAL);

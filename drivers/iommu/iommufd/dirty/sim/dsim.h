@@ -186,6 +186,7 @@ unsigned int dsim_tlb_flush(struct dsim_tlb *tlb, u64 start, u64 last);
  * @ad: the IOMMU has accessed and dirty bits
  * @p2p: the device has the RUNNING_P2P state
  * @precopy: the device has the PRE_COPY states
+ * @revoke_mmio: there is no MMIO while the device does not run
  * @mem_pages: pages of memory that the device has of its own
  */
 struct dsim_options {
@@ -195,6 +196,7 @@ struct dsim_options {
 	bool ad;
 	bool p2p;
 	bool precopy;
+	bool revoke_mmio;
 	unsigned int mem_pages;
 };
 
@@ -423,6 +425,7 @@ ssize_t dsim_pci_config_rw(struct dsim_device *ddev, u8 *buf, size_t count,
 			   u32 offset, bool write);
 ssize_t dsim_pci_bar_rw(struct dsim_device *ddev, u8 *buf, size_t count,
 			u32 offset, bool write);
+ssize_t dsim_pci_no_bar_rw(u8 *buf, size_t count, u32 offset, bool write);
 void dsim_pci_raise_msi(struct dsim_device *ddev);
 int dsim_pci_get_irq_info(struct vfio_irq_info *info);
 long dsim_pci_set_irqs(struct dsim_device *ddev, void __user *uarg);

@@ -327,7 +327,12 @@ static const struct vfio_mig_ops ops_with_precopy = {
 int dsim_migration_init(struct dsim_device *ddev)
 {
 	const struct dsim_options *options = &ddev->port->options;
+	unsigned int flags = 0;
 
+	if (options->p2p)
+		flags |= VFIO_MIG_P2P;
+	if (options->revoke_mmio)
+		flags |= VFIO_MIG_REVOKE_MMIO;
 	ddev->identity = (struct vfio_mig_identity){
 		.name = "dirty-sim",
 		.vendor = DSIM_PCI_VENDOR_ID,
@@ -342,5 +347,5 @@ int dsim_migration_init(struct dsim_device *ddev)
 	return vfio_mig_init(&ddev->mig, &ddev->vdev,
 			     options->precopy ? &ops_with_precopy :
 						&ops_without_precopy,
-			     &ddev->identity, options->p2p);
+			     &ddev->identity, flags);
 }

@@ -200,14 +200,30 @@ ssize_t dsim_pci_bar_rw(struct dsim_device *ddev, u8 *buf, size_t count,
 
 	/* What was written to the mapped doorbell before was written before */
 	dsim_engine_sync_doorbell(ddev);
-	if (!dsim_pci_memory_enabled(ddev)) {
-		if (!write)
-			memset(buf, 0xff, count);
-	} else if (write) {
+	if (!dsim_pci_memory_enabled(ddev))
+		return dsim_pci_no_bar_rw(buf, count, offset, write);
+	if (write)
 		bar_write(ddev, buf, count, offset);
-	} else {
+	else
 		bar_read(ddev, buf, count, offset);
-	}
+	return count;
+}
+
+/**
+ * dsim_pci_no_bar_rw() - Trapped access to a BAR 0 that is not there right now
+ * @buf: bytes to read into or to write
+ * @count: how many
+ * @offset: where
+ * @write: which
+ *
+ * Return: @count, or -EINVAL when the access leaves the BAR.
+ */
+ssize_t dsim_pci_no_bar_rw(u8 *buf, size_t count, u32 offset, bool write)
+{
+	if (offset >= DSIM_BAR_SIZE || count > DSIM_BAR_SIZE - offset)
+		return -EINVAL;
+	if (!write)
+		memset(buf, 0xff, count);
 	return count;
 }
 

@@ -96,15 +96,31 @@ static void dsim_request(struct vfio_device *vdev, unsigned int count)
 
 /* ---- Access ---- */
 
+static ssize_t access_bar(struct dsim_device *ddev, u8 *buf, size_t count,
+			  u32 offset, bool write)
+{
+	ssize_t rc;
+
+	if (vfio_mig_mmio_begin(&ddev->mig)) {
+		guard(mutex)(&ddev->lock);
+		rc = dsim_pci_bar_rw(ddev, buf, count, offset, write);
+	} else {
+		rc = dsim_pci_no_bar_rw(buf, count, offset, write);
+	}
+	vfio_mig_mmio_end(&ddev->mig);
+	return rc;
+}
+
 static ssize_t access_chunk(struct dsim_device *ddev, unsigned int region,
 			    u8 *buf, size_t count, u32 offset, bool write)
 {
+	if (region == VFIO_PCI_BAR0_REGION_INDEX)
+		return access_bar(ddev, buf, count, offset, write);
+
 	guard(mutex)(&ddev->lock);
 	switch (region) {
 	case VFIO_PCI_CONFIG_REGION_INDEX:
 		return dsim_pci_config_rw(ddev, buf, count, offset, write);
-	case VFIO_PCI_BAR0_REGION_INDEX:
-		return dsim_pci_bar_rw(ddev, buf, count, offset, write);
 	default:
 		return -EINVAL;
 	}
@@ -150,12 +166,27 @@ static ssize_t dsim_write(struct vfio_device *vdev, const char __user *ubuf,
 	return dsim_rw(vdev, (char __user *)ubuf, count, ppos, true);
 }
 
+static vm_fault_t doorbell_fault(struct vm_fault *vmf)
+{
+	struct dsim_device *ddev = vmf->vma->vm_private_data;
+	vm_fault_t rc = VM_FAULT_SIGBUS;
+
+	if (vfio_mig_mmio_begin(&ddev->mig))
+		rc = vmf_insert_page(vmf->vma, vmf->address,
+				     vmalloc_to_page(ddev->doorbell_page));
+	vfio_mig_mmio_end(&ddev->mig);
+	return rc;
+}
+
+static const struct vm_operations_struct doorbell_vm_ops = {
+	.fault = doorbell_fault,
+};
+
 /* The doorbell page, nothing else, and shared: a copy would ring for nobody */
 static int dsim_mmap(struct vfio_device *vdev, struct vm_area_struct *vma)
 {
 	struct dsim_device *ddev = to_dsim(vdev);
 	u64 start = (u64)vma->vm_pgoff << PAGE_SHIFT;
-	int rc;
 
 	if (start != REGION_OFFSET(VFIO_PCI_BAR0_REGION_INDEX) +
 		     DSIM_DOORBELL_PAGE ||
@@ -163,9 +194,9 @@ static int dsim_mmap(struct vfio_device *vdev, struct vm_area_struct *vma)
 	    !(vma->vm_flags & VM_SHARED))
 		return -EINVAL;
 
-	rc = remap_vmalloc_range(vma, ddev->doorbell_page, 0);
-	if (rc)
-		return rc;
+	vm_flags_set(vma, VM_MIXEDMAP | VM_DONTEXPAND | VM_DONTDUMP);
+	vma->vm_ops = &doorbell_vm_ops;
+	vma->vm_private_data = ddev;
 	dsim_engine_notice_mapping(ddev);
 	return 0;
 }

@@ -6,6 +6,8 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
 #include <sys/ioctl.h>
 
 #include "kselftest_harness.h"
@@ -1292,6 +1294,7 @@ TEST(compatible)
 
 struct race {
 	struct dsim *d;
+	struct vm *vm;
 	void *doorbell_page;
 	unsigned long long end;
 	uint64_t seed;
@@ -1458,6 +1461,269 @@ TEST_F(precopy, second_writer)
 		ASSERT_EQ(0, dsim_reset(dst));
 	}
 	EXPECT_EQ(0, load(dst, self->stream, self->len));
+}
+
+/* ---- MMIO of a device that does not run ---- */
+
+static __thread sigjmp_buf no_page;
+
+static void on_sigbus(int sig)
+{
+	siglongjmp(no_page, 1);
+}
+
+static void catch_sigbus(void)
+{
+	struct sigaction action = { .sa_handler = on_sigbus };
+
+	sigaction(SIGBUS, &action, NULL);
+}
+
+/* Write a mapped word; false when that gets SIGBUS */
+static bool store(volatile uint32_t *word, uint32_t value)
+{
+	if (sigsetjmp(no_page, 1))
+		return false;
+	*word = value;
+	return true;
+}
+
+static bool fetch(volatile uint32_t *word)
+{
+	if (sigsetjmp(no_page, 1))
+		return false;
+	(void)*word;
+	return true;
+}
+
+/*
+ * User-Mode Linux looks through a process' mappings without a lock when some of them
+ * are taken away from outside, and sanitizers report that
+ */
+static bool on_uml(void)
+{
+	char line[256] = "";
+	FILE *f = fopen("/proc/cpuinfo", "r");
+	bool found = false;
+
+	while (f && !found && fgets(line, sizeof(line), f))
+		found = strstr(line, "User Mode Linux");
+	if (f)
+		fclose(f);
+	return found;
+}
+
+FIXTURE(mmio)
+{
+	struct side side;
+	uint8_t stream[STREAM_MAX];
+	ssize_t len;
+};
+
+FIXTURE_SETUP(mmio)
+{
+	static const struct dsim_config config = {
+		.format = "vtdss",
+		.precopy = true,
+		.revoke_mmio = true,
+	};
+	int fd;
+
+	if (!dsim_available())
+		SKIP(return, "iommufd_dirty_sim is not loaded");
+	if (on_uml())
+		SKIP(return, "User-Mode Linux cannot take mappings away");
+	catch_sigbus();
+	ASSERT_EQ(0, side_open(&self->side, SOURCE, &config));
+	ASSERT_EQ(0, dsim_mig_set(&self->side.dev, STOP_COPY, &fd));
+	self->len = read_stream(fd, self->stream, STREAM_MAX);
+	ASSERT_LT(0, self->len);
+	close(fd);
+	ASSERT_EQ(0, dsim_reset(&self->side.dev));
+}
+
+FIXTURE_TEARDOWN(mmio)
+{
+	EXPECT_EQ(0, side_close(&self->side));
+}
+
+static bool has_mmio(uint32_t state)
+{
+	return dma_runs(state) || state == RUNNING_P2P || state == PRE_COPY_P2P;
+}
+
+#define EXPECT_MMIO(_d, _on)                                                   \
+	do {                                                                   \
+		bool _want = _on;                                              \
+		EXPECT_EQ(_want, fetch((_d)->doorbell));                       \
+		EXPECT_EQ(_want, store((_d)->doorbell, 0));                    \
+		EXPECT_EQ(_want ? DSIM_ID : ~0U, dsim_reg(_d, DSIM_REG_ID));   \
+		EXPECT_EQ(0, dsim_reg_write(_d, DSIM_REG_SCRATCH, 5 + _want)); \
+		EXPECT_EQ(DSIM_PCI_VENDOR_ID, dsim_cfg(_d, CFG_VENDOR, 2));    \
+	} while (0)
+
+TEST_F(mmio, states)
+{
+	struct dsim *d = &self->side.dev;
+	uint32_t from, to;
+	int fd;
+
+	for (from = 1; from < NR_STATES; from++) {
+		for (to = 1; to < NR_STATES; to++) {
+			if (from == STOP_COPY && saves(to))
+				continue;
+			ASSERT_EQ(0, dsim_reset(d));
+			ASSERT_EQ(0, dsim_enable_bus(d));
+			EXPECT_MMIO(d, true);
+			ASSERT_EQ(0, dsim_mig_set(d, from, &fd));
+			EXPECT_MMIO(d, has_mmio(from));
+			if (from == RESUMING) {
+				ASSERT_EQ(0, write_stream(fd, self->stream,
+							  self->len));
+			}
+			ASSERT_EQ(0, dsim_mig_set(d, to, NULL));
+			EXPECT_MMIO(d, has_mmio(to));
+			if (fd >= 0)
+				close(fd);
+		}
+	}
+	/* all of it works again */
+	ASSERT_EQ(0, dsim_reset(d));
+	ASSERT_EQ(0, dsim_start(d, self->side.vm.ring));
+	EXPECT_EQ(DSIM_DESC_DONE, dsim_run(d, &nop));
+	ASSERT_EQ(0, dsim_mig_set(d, STOP, NULL));
+	EXPECT_MMIO(d, false);
+	ASSERT_EQ(0, dsim_mig_set(d, RUNNING, NULL));
+	/* what was written meanwhile is not there */
+	EXPECT_EQ(0, dsim_reg(d, DSIM_REG_SCRATCH));
+	EXPECT_EQ(DSIM_DESC_DONE, dsim_run(d, &nop));
+}
+
+/* Nor in ERROR; nor is it mapped there anew, for the CPU or for DMA */
+TEST_F(mmio, error)
+{
+	struct dsim *d = &self->side.dev;
+	void *page = doorbell_page(d);
+
+	ASSERT_EQ(0, dsim_enable_bus(d));
+	EXPECT_EQ(0, vm_map(&self->side.vm, NOWHERE_IOVA, page, SZ_4K, MAP_RW));
+	ASSERT_EQ(-ENODATA, load(d, NULL, 0));
+	ASSERT_EQ(ERROR, dsim_mig_get(d));
+	EXPECT_MMIO(d, false);
+	dsim_unmap_doorbell(d);
+	ASSERT_EQ(0, dsim_map_doorbell(d));
+	EXPECT_MMIO(d, false);
+	EXPECT_EQ(-EFAULT, vm_map(&self->side.vm, NOWHERE_IOVA + SZ_2M,
+				  doorbell_page(d), SZ_4K, MAP_RW));
+	ASSERT_EQ(0, dsim_reset(d));
+	ASSERT_EQ(0, dsim_enable_bus(d));
+	EXPECT_MMIO(d, true);
+}
+
+/* A mapping that is hammered, the very moment it is taken away */
+static void *hostile_mapped(void *arg)
+{
+	struct race *r = arg;
+	volatile uint32_t *word = (volatile uint32_t *)r->doorbell_page;
+
+	while (now_ms() < r->end) {
+		for (int i = 0; i < 1000; i++) {
+			store(word + i, i);
+			fetch(word + i);
+		}
+	}
+	return NULL;
+}
+
+static void *hostile_maps(void *arg)
+{
+	struct race *r = arg;
+
+	while (now_ms() < r->end) {
+		struct dsim d = *r->d;
+
+		if (dsim_map_doorbell(&d))
+			continue;
+		store(d.doorbell, 1);
+		vm_map(r->vm, NOWHERE_IOVA, doorbell_page(&d), SZ_4K, MAP_RW);
+		fetch(d.doorbell);
+		vm_unmap(r->vm, NOWHERE_IOVA, SZ_4K);
+		dsim_unmap_doorbell(&d);
+	}
+	return NULL;
+}
+
+/* Work for the device, some of which writes to its own doorbell */
+static void *hostile_dma(void *arg)
+{
+	struct race *r = arg;
+	struct dsim d = *r->d;
+
+	d.trap = true;
+	while (now_ms() < r->end) {
+		if (dsim_start(&d, r->vm->ring))
+			r->failed = true;
+		for (int i = 0; i < 100; i++)
+			dsim_put(&d, &(struct dsim_desc){
+				.op = DSIM_OP_FILL, .len = 64, .value = i,
+				.dst = i & 1 ? NOWHERE_IOVA : DATA_IOVA });
+		dsim_kick(&d);
+		usleep(rnd(&r->seed) % 2000);
+	}
+	return NULL;
+}
+
+/* Every ioctl that takes a struct with a size, with whatever is in it */
+static void *hostile_ioctls(void *arg)
+{
+	struct race *r = arg;
+	uint32_t words[64];
+
+	while (now_ms() < r->end) {
+		uint32_t nr = rnd(&r->seed) % 22;
+
+		for (size_t i = 0; i < ARRAY_LEN(words); i++)
+			words[i] = rnd(&r->seed) % 16;
+		words[0] = sizeof(words);
+		/* not: let go of the page table that all others use */
+		if (nr != 18 && nr != 19 && nr != 20)
+			ioctl(r->d->fd, _IO(VFIO_TYPE, VFIO_BASE + nr), words);
+		ioctl(r->fd, _IO(VFIO_TYPE, VFIO_BASE + nr), words);
+	}
+	return NULL;
+}
+
+/* $HOSTILE_SECONDS long; the kernel must neither fall over nor say a word */
+TEST_F_TIMEOUT(mmio, hostile, LONG)
+{
+	static void *(*const runs[])(void *) = {
+		race_states, race_resets, race_data, race_data, race_registers,
+		hostile_mapped, hostile_mapped, hostile_maps, hostile_dma,
+		hostile_ioctls,
+	};
+	const char *seconds = getenv("HOSTILE_SECONDS");
+	struct dsim *d = &self->side.dev;
+	struct race r = {
+		.d = d,
+		.vm = &self->side.vm,
+		.doorbell_page = doorbell_page(d),
+		.end = now_ms() + (seconds ? atoi(seconds) * 1000 : RACE_MS),
+		.seed = 13,
+		.fd = -1,
+	};
+	pthread_t threads[ARRAY_LEN(runs)];
+
+	for (size_t i = 0; i < ARRAY_LEN(runs); i++) {
+		ASSERT_EQ(0, pthread_create(&threads[i], NULL, runs[i], &r));
+	}
+	for (size_t i = 0; i < ARRAY_LEN(runs); i++)
+		pthread_join(threads[i], NULL);
+	if (r.fd >= 0)
+		close(r.fd);
+	EXPECT_FALSE(r.failed);
+	ASSERT_EQ(0, dsim_reset(d));
+	ASSERT_EQ(0, dsim_start(d, self->side.vm.ring));
+	EXPECT_EQ(DSIM_DESC_DONE, dsim_run(d, &nop));
 }
 
 TEST_HARNESS_MAIN

@@ -142,6 +142,8 @@ int dsim_create(struct dsim *d, const char *name,
 		rc = dsim_set(name, "p2p", "0");
 	if (!rc && config->precopy)
 		rc = dsim_set(name, "precopy", "1");
+	if (!rc && config->revoke_mmio)
+		rc = dsim_set(name, "revoke_mmio", "1");
 	if (!rc && config->memory) {
 		snprintf(value, sizeof(value), "%u", config->memory);
 		rc = dsim_set(name, "memory", value);

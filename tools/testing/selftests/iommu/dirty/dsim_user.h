@@ -73,6 +73,7 @@
  * @no_ad: the IOMMU has no accessed and dirty bits
  * @no_p2p: the device has no RUNNING_P2P
  * @precopy: the device has PRE_COPY
+ * @revoke_mmio: the device has no MMIO while it does not run
  * @memory: bytes of memory of the device's own
  */
 struct dsim_config {
@@ -82,6 +83,7 @@ struct dsim_config {
 	bool no_ad;
 	bool no_p2p;
 	bool precopy;
+	bool revoke_mmio;
 	unsigned int memory;
 };
 
