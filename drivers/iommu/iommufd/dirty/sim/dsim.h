@@ -9,7 +9,7 @@
  *   dma.c        what a device sees of the IOMMU: read and write by address
  *   engine.c     the device: registers and descriptor ring
  *   pci.c        the device: config space, BAR, interrupts
- *   migration.c  the device: migration states and stream
+ *   migration.c  the device: what a migration stops and carries
  *   vfio.c       the device, as a vfio device
  *
  * The hardware side never calls the page table code that software uses: it
@@ -29,6 +29,7 @@
 #include <linux/spinlock.h>
 #include <linux/types.h>
 #include <linux/vfio.h>
+#include <linux/vfio_pci_migration.h>
 #include <linux/wait.h>
 
 #include "dsim_regs.h"
@@ -184,6 +185,9 @@ unsigned int dsim_tlb_flush(struct dsim_tlb *tlb, u64 start, u64 last);
  * @tlb_entries: size of the IOTLB, a power of two
  * @ad: the IOMMU has accessed and dirty bits
  * @p2p: the device has the RUNNING_P2P state
+ * @precopy: the device has the PRE_COPY states
+ * @revoke_mmio: there is no MMIO while the device does not run
+ * @mem_pages: pages of memory that the device has of its own
  */
 struct dsim_options {
 	enum dsim_format_id format;
@@ -191,6 +195,9 @@ struct dsim_options {
 	unsigned int tlb_entries;
 	bool ad;
 	bool p2p;
+	bool precopy;
+	bool revoke_mmio;
+	unsigned int mem_pages;
 };
 
 /**
@@ -305,11 +312,14 @@ int dsim_dma_add(struct dsim_port *port, u64 iova, u64 addend,
 /* ---- Device ---- */
 
 struct eventfd_ctx;
-struct dsim_mig_file;
 struct task_struct;
 
+/* The device's own memory is saved by pages of this size */
+#define DSIM_MEM_PAGE		4096
+#define DSIM_MEM_PAGES_MAX	4096
+
 /**
- * struct dsim_regs - the device's state, all that a migration carries
+ * struct dsim_regs - the device's state, but for its own memory
  * @ctrl: DSIM_CTRL_*
  * @error: DSIM_STATUS_ERROR is latched
  * @ring: address of the ring
@@ -322,6 +332,7 @@ struct task_struct;
  * @faults: translation faults
  * @fault: the last of them
  * @scratch: no function
+ * @mem_at: where in the device's own memory the next access goes, in bytes
  */
 struct dsim_regs {
 	u32 ctrl;
@@ -336,6 +347,7 @@ struct dsim_regs {
 	u32 faults;
 	struct dsim_dma_fault fault;
 	u32 scratch;
+	u32 mem_at;
 };
 
 #define DSIM_CONFIG_SIZE	256
@@ -350,17 +362,20 @@ struct dsim_regs {
  * @bounce: a page through which @thread moves data
  * @doorbell_page: the page that user space maps
  * @doorbell_mapped: it was mapped since open, so it must be polled
+ * @mem_pages: size of @mem
+ * @identity: whose state its migration carries
  * @lock: protects everything below.  @thread holds it over each descriptor, so
  *	  whoever clears @running under it knows that no DMA follows.
  * @running: the migration state allows DMA
  * @regs: the registers
+ * @mem: memory of the device's own
+ * @mem_changed: bit n set: page n was written since it was last saved
  * @config: config space
  * @msi: eventfd to signal, or NULL
  * @req: eventfd by which the user is asked to let go of the device
- * @state_lock: protects everything below; outside of @lock
- * @state: migration state
- * @saving: open data file of STOP_COPY
- * @resuming: open data file of RESUMING
+ * @mig: migration; its lock is outside of @lock, and protects everything below
+ * @loaded_regs: registers, while they are loaded
+ * @loaded_mem: memory of the device's own, while it is loaded
  */
 struct dsim_device {
 	struct vfio_device vdev;
@@ -371,18 +386,21 @@ struct dsim_device {
 	void *bounce;
 	void *doorbell_page;
 	bool doorbell_mapped;
+	unsigned int mem_pages;
+	struct vfio_mig_identity identity;
 
 	struct mutex lock;
 	bool running;
 	struct dsim_regs regs;
+	u8 *mem;
+	unsigned long *mem_changed;
 	u8 config[DSIM_CONFIG_SIZE];
 	struct eventfd_ctx *msi;
 	struct eventfd_ctx *req;
 
-	struct mutex state_lock;
-	enum vfio_device_mig_state state;
-	struct dsim_mig_file *saving;
-	struct dsim_mig_file *resuming;
+	struct vfio_mig mig;
+	struct dsim_regs loaded_regs;
+	u8 *loaded_mem;
 };
 
 /* engine.c */
@@ -399,6 +417,7 @@ u32 dsim_engine_reg_read(struct dsim_device *ddev, u32 offset);
 void dsim_engine_reg_write(struct dsim_device *ddev, u32 offset, u32 value);
 
 /* pci.c */
+u16 dsim_pci_subdevice(struct dsim_device *ddev);
 void dsim_pci_reset(struct dsim_device *ddev);
 bool dsim_pci_memory_enabled(struct dsim_device *ddev);
 bool dsim_pci_master_enabled(struct dsim_device *ddev);
@@ -406,15 +425,14 @@ ssize_t dsim_pci_config_rw(struct dsim_device *ddev, u8 *buf, size_t count,
 			   u32 offset, bool write);
 ssize_t dsim_pci_bar_rw(struct dsim_device *ddev, u8 *buf, size_t count,
 			u32 offset, bool write);
+ssize_t dsim_pci_no_bar_rw(u8 *buf, size_t count, u32 offset, bool write);
 void dsim_pci_raise_msi(struct dsim_device *ddev);
 int dsim_pci_get_irq_info(struct vfio_irq_info *info);
 long dsim_pci_set_irqs(struct dsim_device *ddev, void __user *uarg);
 void dsim_pci_release_irqs(struct dsim_device *ddev);
 
 /* migration.c */
-extern const struct vfio_migration_ops dsim_migration_ops;
-void dsim_migration_reset(struct dsim_device *ddev);
-void dsim_migration_close(struct dsim_device *ddev);
+int dsim_migration_init(struct dsim_device *ddev);
 
 /* vfio.c */
 extern struct platform_driver dsim_platform_driver;

@@ -40,6 +40,10 @@
 #define DSIM_REG_FAULT_HI	0x34
 #define DSIM_REG_FAULT_REASON	0x38	/* RO: enum dsim_fault of the last fault */
 #define DSIM_REG_SCRATCH	0x3c	/* RW: no function; travels in migration */
+/* Memory of the device's own: no function either, but much to migrate */
+#define DSIM_REG_MEM_SIZE	0x40	/* RO: bytes */
+#define DSIM_REG_MEM_AT		0x44	/* RW: where the next access goes */
+#define DSIM_REG_MEM_DATA	0x48	/* RW: the word there; MEM_AT goes on by 4 */
 
 /* Page 1: the mappable doorbell; same meaning as DSIM_REG_TAIL */
 #define DSIM_DOORBELL_PAGE	0x1000

@@ -373,6 +373,8 @@ void dsim_engine_reset(struct dsim_device *ddev)
 	lockdep_assert_held(&ddev->lock);
 	ddev->regs = (struct dsim_regs){};
 	memset(ddev->doorbell_page, 0, PAGE_SIZE);
+	if (ddev->mem)
+		memset(ddev->mem, 0, (size_t)ddev->mem_pages * DSIM_MEM_PAGE);
 }
 
 /**
@@ -387,7 +389,7 @@ bool dsim_engine_regs_valid(const struct dsim_regs *regs)
 	       !(regs->ring % sizeof(struct dsim_desc)) &&
 	       regs->ring_order <= DSIM_RING_ORDER_MAX &&
 	       (regs->error || tail_valid(regs)) &&
-	       !(regs->irq_status & ~1U) &&
+	       !(regs->irq_status & ~1U) && !(regs->mem_at % 4) &&
 	       regs->fault.reason <= DSIM_FAULT_BUS;
 }
 
@@ -401,6 +403,40 @@ void dsim_engine_load(struct dsim_device *ddev, const struct dsim_regs *regs)
 	lockdep_assert_held(&ddev->lock);
 	ddev->regs = *regs;
 	set_doorbell(ddev, regs->doorbell);
+}
+
+/* ---- Memory of the device's own ---- */
+
+/* The word that the next access is to, or NULL behind the end */
+static __le32 *mem_word(struct dsim_device *ddev)
+{
+	u32 at = ddev->regs.mem_at;
+
+	if (at / DSIM_MEM_PAGE >= ddev->mem_pages)
+		return NULL;
+	return (__le32 *)(ddev->mem + at);
+}
+
+static u32 mem_read(struct dsim_device *ddev)
+{
+	__le32 *word = mem_word(ddev);
+
+	if (!word)
+		return 0;
+	ddev->regs.mem_at += sizeof(*word);
+	return le32_to_cpu(*word);
+}
+
+static void mem_write(struct dsim_device *ddev, u32 value)
+{
+	__le32 *word = mem_word(ddev);
+
+	if (!word)
+		return;
+	*word = cpu_to_le32(value);
+	__set_bit(ddev->regs.mem_at / DSIM_MEM_PAGE, ddev->mem_changed);
+	ddev->regs.mem_at += sizeof(*word);
+	vfio_mig_precopy_changed(&ddev->mig);
 }
 
 /* ---- Registers ---- */
@@ -451,6 +487,12 @@ u32 dsim_engine_reg_read(struct dsim_device *ddev, u32 offset)
 		return regs->fault.reason;
 	case DSIM_REG_SCRATCH:
 		return regs->scratch;
+	case DSIM_REG_MEM_SIZE:
+		return ddev->mem_pages * DSIM_MEM_PAGE;
+	case DSIM_REG_MEM_AT:
+		return regs->mem_at;
+	case DSIM_REG_MEM_DATA:
+		return mem_read(ddev);
 	default:
 		return 0;
 	}
@@ -467,6 +509,8 @@ static void write_ctrl(struct dsim_device *ddev, u32 value)
 		regs->tail = 0;
 		regs->error = false;
 		set_doorbell(ddev, 0);
+		/* to a driver that migrates, a device set up anew is a new one */
+		vfio_mig_precopy_reinit(&ddev->mig);
 	}
 }
 
@@ -509,6 +553,12 @@ void dsim_engine_reg_write(struct dsim_device *ddev, u32 offset, u32 value)
 		break;
 	case DSIM_REG_SCRATCH:
 		regs->scratch = value;
+		break;
+	case DSIM_REG_MEM_AT:
+		regs->mem_at = ALIGN_DOWN(value, 4);
+		break;
+	case DSIM_REG_MEM_DATA:
+		mem_write(ddev, value);
 		break;
 	default:
 		return;

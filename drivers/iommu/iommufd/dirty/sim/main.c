@@ -274,6 +274,60 @@ static ssize_t dsim_p2p_store(struct config_item *item, const char *page,
 }
 CONFIGFS_ATTR(dsim_, p2p);
 
+static ssize_t dsim_precopy_show(struct config_item *item, char *page)
+{
+	return sysfs_emit(page, "%d\n", to_item(item)->options.precopy);
+}
+
+static ssize_t dsim_precopy_store(struct config_item *item, const char *page,
+				  size_t count)
+{
+	struct dsim_item *di = to_item(item);
+
+	return store_flag(di, page, count, &di->options.precopy);
+}
+CONFIGFS_ATTR(dsim_, precopy);
+
+static ssize_t dsim_revoke_mmio_show(struct config_item *item, char *page)
+{
+	return sysfs_emit(page, "%d\n", to_item(item)->options.revoke_mmio);
+}
+
+static ssize_t dsim_revoke_mmio_store(struct config_item *item,
+				      const char *page, size_t count)
+{
+	struct dsim_item *di = to_item(item);
+
+	return store_flag(di, page, count, &di->options.revoke_mmio);
+}
+CONFIGFS_ATTR(dsim_, revoke_mmio);
+
+static ssize_t dsim_memory_show(struct config_item *item, char *page)
+{
+	return sysfs_emit(page, "%u\n",
+			  to_item(item)->options.mem_pages * DSIM_MEM_PAGE);
+}
+
+static ssize_t dsim_memory_store(struct config_item *item, const char *page,
+				 size_t count)
+{
+	struct dsim_item *di = to_item(item);
+	unsigned int size;
+	int rc;
+
+	rc = kstrtouint(page, 0, &size);
+	if (rc)
+		return rc;
+	if (size % DSIM_MEM_PAGE || size / DSIM_MEM_PAGE > DSIM_MEM_PAGES_MAX)
+		return -EINVAL;
+	guard(mutex)(&di->lock);
+	if (di->pdev)
+		return -EBUSY;
+	di->options.mem_pages = size / DSIM_MEM_PAGE;
+	return count;
+}
+CONFIGFS_ATTR(dsim_, memory);
+
 static ssize_t dsim_fault_no_flush_show(struct config_item *item, char *page)
 {
 	return sysfs_emit(page, "%d\n", to_item(item)->fault_no_flush);
@@ -326,6 +380,9 @@ static struct configfs_attribute *dsim_item_attrs[] = {
 	&dsim_attr_iotlb_entries,
 	&dsim_attr_ad,
 	&dsim_attr_p2p,
+	&dsim_attr_precopy,
+	&dsim_attr_revoke_mmio,
+	&dsim_attr_memory,
 	&dsim_attr_fault_no_flush,
 	&dsim_attr_stats,
 	NULL,

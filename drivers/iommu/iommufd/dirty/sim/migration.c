@@ -1,39 +1,30 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The simulated device's migration states
+ * The simulated device's migration: how it stops, and what its state is
  *
- * RUNNING does everything, RUNNING_P2P keeps registers and doorbells alive and
- * does no DMA, STOP and the states beyond it differ from that only in what the
- * VMM may ask.  The state is a few registers: it is written into a buffer when
- * STOP_COPY is entered, and taken from one when RESUMING is left.
- *
- * A data file owns its buffer and knows nothing of the device, so it may live
- * longer than the device does.  The device holds a reference on the file, and
- * ends it when the state that it belongs to is left.
+ * The state is a few registers and the device's own memory.  Both are kept apart
+ * from the device while they are loaded, and taken over when all of them came.
  */
-#include <linux/anon_inodes.h>
-#include <linux/crc32c.h>
-#include <linux/file.h>
-#include <linux/fs.h>
+#include <linux/bitmap.h>
 #include <linux/slab.h>
-#include <linux/uaccess.h>
+#include <linux/vmalloc.h>
 
 #include "dsim.h"
 
-/* ---- Stream ---- */
+/* ---- What is in a stream ---- */
 
-#define STREAM_MAGIC	0x4d415453494d5344ULL	/* "DSMISTAM" */
-#define STREAM_VERSION	1
+enum {
+	SECTION_REGS = 1,
+	SECTION_PAGE = 2,
+};
+
+#define STATE_VERSION	1
 
 /* Everything little endian, without padding */
-struct dsim_stream {
-	__le64 magic;
-	__le32 version;
-	__le32 length;		/* of the whole stream */
-	__le32 device;		/* device ID << 16 | vendor ID */
+struct saved_regs {
 	__le32 ctrl;
-	__le64 ring;
 	__le32 ring_order;
+	__le64 ring;
 	__le32 error;
 	__le32 head;
 	__le32 tail;
@@ -41,31 +32,35 @@ struct dsim_stream {
 	__le32 irq_status;
 	__le32 completed;
 	__le32 faults;
-	__le64 fault_iova;
 	__le32 fault_reason;
+	__le64 fault_iova;
 	__le32 scratch;
+	__le32 mem_at;
+	__le32 mem_pages;
 	__le32 reserved;
-	__le32 crc;		/* CRC32C of everything before */
 };
-static_assert(sizeof(struct dsim_stream) == 88);
+static_assert(sizeof(struct saved_regs) == 72);
 
-#define STREAM_DEVICE	(DSIM_PCI_DEVICE_ID << 16 | DSIM_PCI_VENDOR_ID)
+struct saved_page {
+	__le32 index;
+	u8 data[DSIM_MEM_PAGE];
+} __packed;
 
-static u32 stream_crc(const struct dsim_stream *s)
+static const struct vfio_mig_section_type sections[] = {
+	{ .type = SECTION_REGS, .max = sizeof(struct saved_regs),
+	  .required = true },
+	{ .type = SECTION_PAGE, .max = sizeof(struct saved_page),
+	  .repeats = true },
+};
+
+static void encode(struct saved_regs *s, const struct dsim_device *ddev)
 {
-	return crc32c(~0U, s, offsetof(struct dsim_stream, crc));
-}
+	const struct dsim_regs *regs = &ddev->regs;
 
-static void encode(struct dsim_stream *s, const struct dsim_regs *regs)
-{
-	*s = (struct dsim_stream){
-		.magic = cpu_to_le64(STREAM_MAGIC),
-		.version = cpu_to_le32(STREAM_VERSION),
-		.length = cpu_to_le32(sizeof(*s)),
-		.device = cpu_to_le32(STREAM_DEVICE),
+	*s = (struct saved_regs){
 		.ctrl = cpu_to_le32(regs->ctrl),
-		.ring = cpu_to_le64(regs->ring),
 		.ring_order = cpu_to_le32(regs->ring_order),
+		.ring = cpu_to_le64(regs->ring),
 		.error = cpu_to_le32(regs->error),
 		.head = cpu_to_le32(regs->head),
 		.tail = cpu_to_le32(regs->tail),
@@ -73,36 +68,21 @@ static void encode(struct dsim_stream *s, const struct dsim_regs *regs)
 		.irq_status = cpu_to_le32(regs->irq_status),
 		.completed = cpu_to_le32(regs->completed),
 		.faults = cpu_to_le32(regs->faults),
-		.fault_iova = cpu_to_le64(regs->fault.iova),
 		.fault_reason = cpu_to_le32(regs->fault.reason),
+		.fault_iova = cpu_to_le64(regs->fault.iova),
 		.scratch = cpu_to_le32(regs->scratch),
+		.mem_at = cpu_to_le32(regs->mem_at),
+		.mem_pages = cpu_to_le32(ddev->mem_pages),
 	};
-	s->crc = cpu_to_le32(stream_crc(s));
 }
 
-/* Whose stream it is comes first, so that the errno tells what is wrong */
-static int decode(const struct dsim_stream *s, size_t filled,
-		  struct dsim_regs *regs)
+static int decode(struct dsim_regs *regs, const struct saved_regs *s,
+		  const struct dsim_device *ddev)
 {
-	if (filled < offsetofend(struct dsim_stream, device))
-		return -ENODATA;
-	if (le64_to_cpu(s->magic) != STREAM_MAGIC)
-		return -EINVAL;
-	if (le32_to_cpu(s->version) != STREAM_VERSION)
-		return -EPROTONOSUPPORT;
-	if (le32_to_cpu(s->device) != STREAM_DEVICE)
-		return -ENODEV;
-	if (le32_to_cpu(s->length) != sizeof(*s))
-		return -EMSGSIZE;
-	if (filled != sizeof(*s))
-		return -ENODATA;
-	if (le32_to_cpu(s->crc) != stream_crc(s))
-		return -EBADMSG;
-
 	*regs = (struct dsim_regs){
 		.ctrl = le32_to_cpu(s->ctrl),
-		.ring = le64_to_cpu(s->ring),
 		.ring_order = le32_to_cpu(s->ring_order),
+		.ring = le64_to_cpu(s->ring),
 		.error = le32_to_cpu(s->error),
 		.head = le32_to_cpu(s->head),
 		.tail = le32_to_cpu(s->tail),
@@ -110,309 +90,262 @@ static int decode(const struct dsim_stream *s, size_t filled,
 		.irq_status = le32_to_cpu(s->irq_status),
 		.completed = le32_to_cpu(s->completed),
 		.faults = le32_to_cpu(s->faults),
-		.fault.iova = le64_to_cpu(s->fault_iova),
 		.fault.reason = le32_to_cpu(s->fault_reason),
+		.fault.iova = le64_to_cpu(s->fault_iova),
 		.scratch = le32_to_cpu(s->scratch),
+		.mem_at = le32_to_cpu(s->mem_at),
 	};
 	if (le32_to_cpu(s->error) > 1 || s->reserved ||
+	    le32_to_cpu(s->mem_pages) != ddev->mem_pages ||
 	    !dsim_engine_regs_valid(regs))
-		return -EINVAL;
+		return -ERANGE;
 	return 0;
 }
 
-/* ---- Data files ---- */
+/* ---- Stopping ---- */
 
-/**
- * struct dsim_mig_file - one transfer
- * @file: what user space reads or writes
- * @lock: protects the rest; never held over an access to user memory
- * @ended: the state was left; nothing is transferred any more
- * @error: the stream was refused while it was written, what came so far with it
- * @filled: bytes of @stream that are valid
- * @taken: bytes of it that the user has read
- * @stream: the state
- */
-struct dsim_mig_file {
-	struct file *file;
-	struct mutex lock;
-	bool ended;
-	int error;
-	size_t filled;
-	size_t taken;
-	struct dsim_stream stream;
-};
-
-static ssize_t save_read(struct file *file, char __user *ubuf, size_t count,
-			 loff_t *unused)
+static struct dsim_device *to_dsim(struct vfio_mig *mig)
 {
-	struct dsim_mig_file *mig = file->private_data;
-	struct dsim_stream stream;
-	size_t pos;
-
-	scoped_guard(mutex, &mig->lock) {
-		if (mig->ended)
-			return -ENODEV;
-		pos = mig->taken;
-		count = min(count, mig->filled - pos);
-		memcpy(&stream, &mig->stream, sizeof(stream));
-		mig->taken += count;
-	}
-	/* A reader that passes bad memory has lost the stream, nobody else has */
-	if (copy_to_user(ubuf, (u8 *)&stream + pos, count))
-		return -EFAULT;
-	return count;
+	return container_of(mig, struct dsim_device, mig);
 }
 
-static ssize_t resume_write(struct file *file, const char __user *ubuf,
-			    size_t count, loff_t *unused)
+static int stop_dma(struct vfio_mig *mig)
 {
-	struct dsim_mig_file *mig = file->private_data;
-	struct dsim_stream part;
-
-	if (copy_from_user(&part, ubuf, min(count, sizeof(part))))
-		return -EFAULT;
-
-	guard(mutex)(&mig->lock);
-	if (mig->ended)
-		return -ENODEV;
-	if (mig->error)
-		return mig->error;
-	if (count > sizeof(mig->stream) - mig->filled) {
-		mig->error = -EFBIG;
-		return mig->error;
-	}
-	memcpy((u8 *)&mig->stream + mig->filled, &part, count);
-	mig->filled += count;
-	return count;
-}
-
-static int mig_file_release(struct inode *inode, struct file *file)
-{
-	kfree(file->private_data);
+	dsim_engine_set_running(to_dsim(mig), false);
 	return 0;
 }
 
-static const struct file_operations save_fops = {
-	.owner = THIS_MODULE,
-	.read = save_read,
-	.release = mig_file_release,
-};
-
-static const struct file_operations resume_fops = {
-	.owner = THIS_MODULE,
-	.write = resume_write,
-	.release = mig_file_release,
-};
-
-/* The caller gets two references: one is the device's, one is for the user */
-static struct dsim_mig_file *mig_file_new(const struct file_operations *fops,
-					  int flags)
+static int start_dma(struct vfio_mig *mig)
 {
-	struct dsim_mig_file *mig;
+	dsim_engine_set_running(to_dsim(mig), true);
+	return 0;
+}
 
-	mig = kzalloc_obj(*mig, GFP_KERNEL_ACCOUNT);
-	if (!mig)
-		return ERR_PTR(-ENOMEM);
-	mutex_init(&mig->lock);
-	mig->file = anon_inode_getfile("[dsim-migration]", fops, mig, flags);
-	if (IS_ERR(mig->file)) {
-		int rc = PTR_ERR(mig->file);
+/* ---- Saving ---- */
 
-		kfree(mig);
-		return ERR_PTR(rc);
+static u64 changed_bytes(struct dsim_device *ddev)
+{
+	return (u64)bitmap_weight(ddev->mem_changed, ddev->mem_pages) *
+	       (VFIO_MIG_SECTION_OVERHEAD + sizeof(struct saved_page));
+}
+
+static u64 save_size(struct vfio_mig *mig)
+{
+	return VFIO_MIG_SECTION_OVERHEAD + sizeof(struct saved_regs) +
+	       (u64)to_dsim(mig)->mem_pages *
+	       (VFIO_MIG_SECTION_OVERHEAD + sizeof(struct saved_page));
+}
+
+/* Up to @max pages that changed; on failure all of them count as changed */
+static int put_pages(struct dsim_device *ddev, unsigned int max)
+{
+	struct saved_page *page;
+	unsigned long i;
+	int rc = 0;
+
+	page = kmalloc_obj(*page);
+	if (!page)
+		return -ENOMEM;
+	guard(mutex)(&ddev->lock);
+	for_each_set_bit(i, ddev->mem_changed, ddev->mem_pages) {
+		if (!max--)
+			break;
+		page->index = cpu_to_le32(i);
+		memcpy(page->data, ddev->mem + i * DSIM_MEM_PAGE,
+		       DSIM_MEM_PAGE);
+		rc = vfio_mig_put(&ddev->mig, SECTION_PAGE, page, sizeof(*page));
+		if (rc) {
+			bitmap_fill(ddev->mem_changed, ddev->mem_pages);
+			break;
+		}
+		__clear_bit(i, ddev->mem_changed);
 	}
-	stream_open(file_inode(mig->file), mig->file);
-	get_file(mig->file);
-	return mig;
+	kfree(page);
+	return rc;
 }
 
-static void mig_file_end(struct dsim_mig_file **where)
+static void all_changed(struct dsim_device *ddev)
 {
-	struct dsim_mig_file *mig = *where;
-
-	if (!mig)
-		return;
-	*where = NULL;
-	scoped_guard(mutex, &mig->lock)
-		mig->ended = true;
-	fput(mig->file);
+	guard(mutex)(&ddev->lock);
+	bitmap_fill(ddev->mem_changed, ddev->mem_pages);
 }
 
-/* ---- States ---- */
-
-static struct file *start_saving(struct dsim_device *ddev)
+static int save(struct vfio_mig *mig)
 {
-	struct dsim_mig_file *mig;
+	struct dsim_device *ddev = to_dsim(mig);
+	struct saved_regs regs;
+	int rc;
 
-	mig = mig_file_new(&save_fops, O_RDONLY);
-	if (IS_ERR(mig))
-		return ERR_CAST(mig);
+	if (!mig->precopy)
+		all_changed(ddev);
+	rc = put_pages(ddev, UINT_MAX);
+	if (rc)
+		return rc;
 	scoped_guard(mutex, &ddev->lock) {
 		dsim_engine_sync_doorbell(ddev);
-		encode(&mig->stream, &ddev->regs);
+		encode(&regs, ddev);
 	}
-	mig->filled = sizeof(mig->stream);
-	ddev->saving = mig;
-	return mig->file;
+	rc = vfio_mig_put(mig, SECTION_REGS, &regs, sizeof(regs));
+	if (rc)
+		all_changed(ddev);
+	return rc;
 }
 
-static struct file *start_resuming(struct dsim_device *ddev)
+/* ---- Precopy: of the memory ---- */
+
+/* A quarter of a megabyte */
+#define PRECOPY_PAGES	64
+
+static int precopy_begin(struct vfio_mig *mig)
 {
-	struct dsim_mig_file *mig;
-
-	mig = mig_file_new(&resume_fops, O_WRONLY);
-	if (IS_ERR(mig))
-		return ERR_CAST(mig);
-	ddev->resuming = mig;
-	return mig->file;
-}
-
-static int finish_resuming(struct dsim_device *ddev)
-{
-	struct dsim_mig_file *mig = ddev->resuming;
-	struct dsim_regs regs;
-	int rc;
-
-	scoped_guard(mutex, &mig->lock) {
-		rc = mig->error ?: decode(&mig->stream, mig->filled, &regs);
-		mig->ended = true;
-	}
-	mig_file_end(&ddev->resuming);
-	if (rc) {
-		dev_warn_ratelimited(ddev->vdev.dev,
-				     "migration stream refused: %pe\n",
-				     ERR_PTR(rc));
-		return rc;
-	}
-	scoped_guard(mutex, &ddev->lock)
-		dsim_engine_load(ddev, &regs);
+	all_changed(to_dsim(mig));
 	return 0;
 }
 
-#define ARC(from, to) \
-	((VFIO_DEVICE_STATE_##from) << 8 | (VFIO_DEVICE_STATE_##to))
-
-/*
- * One arc.  Returns a data file, NULL where the arc has none, or an error; then
- * the device stays in the state it was in, but for a refused stream.
- */
-static struct file *take_arc(struct dsim_device *ddev,
-			     enum vfio_device_mig_state to)
+static u64 precopy_bytes(struct vfio_mig *mig)
 {
-	int rc;
+	struct dsim_device *ddev = to_dsim(mig);
 
-	switch (ddev->state << 8 | to) {
-	case ARC(RUNNING, RUNNING_P2P):
-	case ARC(RUNNING, STOP):
-		dsim_engine_set_running(ddev, false);
-		return NULL;
-	case ARC(RUNNING_P2P, RUNNING):
-	case ARC(STOP, RUNNING):
-		dsim_engine_set_running(ddev, true);
-		return NULL;
-	case ARC(RUNNING_P2P, STOP):
-	case ARC(STOP, RUNNING_P2P):
-		return NULL;
-	case ARC(STOP, STOP_COPY):
-		return start_saving(ddev);
-	case ARC(STOP_COPY, STOP):
-		mig_file_end(&ddev->saving);
-		return NULL;
-	case ARC(STOP, RESUMING):
-		return start_resuming(ddev);
-	case ARC(RESUMING, STOP):
-		rc = finish_resuming(ddev);
-		if (!rc)
-			return NULL;
-		/* What arrived is no state; only a reset gives one */
-		ddev->state = VFIO_DEVICE_STATE_ERROR;
-		return ERR_PTR(rc);
-	}
-	return ERR_PTR(-EINVAL);
+	guard(mutex)(&ddev->lock);
+	return changed_bytes(ddev);
 }
 
-static struct file *dsim_set_state(struct vfio_device *vdev,
-				   enum vfio_device_mig_state new_state)
+static int precopy_save(struct vfio_mig *mig)
 {
-	struct dsim_device *ddev = container_of(vdev, struct dsim_device, vdev);
-	enum vfio_device_mig_state next;
-	struct file *file = NULL;
-	int rc;
-
-	guard(mutex)(&ddev->state_lock);
-	/* The core's table warns about a question from here */
-	if (ddev->state == VFIO_DEVICE_STATE_ERROR)
-		return ERR_PTR(-EIO);
-
-	while (ddev->state != new_state) {
-		rc = vfio_mig_get_next_state(vdev, ddev->state, new_state,
-					     &next);
-		if (rc)
-			return ERR_PTR(rc);
-		file = take_arc(ddev, next);
-		if (IS_ERR(file))
-			return file;
-		ddev->state = next;
-	}
-	return file;
+	return put_pages(to_dsim(mig), PRECOPY_PAGES);
 }
 
-static int dsim_get_state(struct vfio_device *vdev,
-			  enum vfio_device_mig_state *state)
+/* What changes is noted all the time */
+static void precopy_end(struct vfio_mig *mig)
 {
-	struct dsim_device *ddev = container_of(vdev, struct dsim_device, vdev);
+}
 
-	guard(mutex)(&ddev->state_lock);
-	*state = ddev->state;
+/* ---- Loading ---- */
+
+static int load_begin(struct vfio_mig *mig)
+{
+	struct dsim_device *ddev = to_dsim(mig);
+
+	ddev->loaded_mem = NULL;
+	if (!ddev->mem_pages)
+		return 0;
+	ddev->loaded_mem = __vmalloc((size_t)ddev->mem_pages * DSIM_MEM_PAGE,
+				     GFP_KERNEL_ACCOUNT | __GFP_ZERO);
+	return ddev->loaded_mem ? 0 : -ENOMEM;
+}
+
+static int load_page(struct dsim_device *ddev, const struct saved_page *page,
+		     u32 length)
+{
+	u32 index;
+
+	if (length != sizeof(*page))
+		return -ERANGE;
+	index = le32_to_cpu(page->index);
+	if (index >= ddev->mem_pages)
+		return -ERANGE;
+	memcpy(ddev->loaded_mem + index * DSIM_MEM_PAGE, page->data,
+	       DSIM_MEM_PAGE);
 	return 0;
 }
 
-static int dsim_get_data_size(struct vfio_device *vdev, unsigned long *size)
+static int load_section(struct vfio_mig *mig,
+			const struct vfio_mig_section *section)
 {
-	*size = sizeof(struct dsim_stream);
+	struct dsim_device *ddev = to_dsim(mig);
+
+	switch (section->type) {
+	case SECTION_REGS:
+		if (section->length != sizeof(struct saved_regs))
+			return -ERANGE;
+		return decode(&ddev->loaded_regs, section->data, ddev);
+	case SECTION_PAGE:
+		return load_page(ddev, section->data, section->length);
+	}
+	return -ERANGE;
+}
+
+static void load_abort(struct vfio_mig *mig)
+{
+	struct dsim_device *ddev = to_dsim(mig);
+
+	vfree(ddev->loaded_mem);
+	ddev->loaded_mem = NULL;
+}
+
+static int load_end(struct vfio_mig *mig)
+{
+	struct dsim_device *ddev = to_dsim(mig);
+
+	scoped_guard(mutex, &ddev->lock) {
+		dsim_engine_load(ddev, &ddev->loaded_regs);
+		swap(ddev->mem, ddev->loaded_mem);
+	}
+	load_abort(mig);
 	return 0;
 }
 
-const struct vfio_migration_ops dsim_migration_ops = {
-	.migration_set_state = dsim_set_state,
-	.migration_get_state = dsim_get_state,
-	.migration_get_data_size = dsim_get_data_size,
+/* ---- Reset ---- */
+
+static void reset(struct vfio_mig *mig)
+{
+	struct dsim_device *ddev = to_dsim(mig);
+
+	guard(mutex)(&ddev->lock);
+	dsim_engine_reset(ddev);
+	dsim_pci_reset(ddev);
+	ddev->running = true;
+}
+
+#define OPS_WITHOUT_PRECOPY			\
+	.stop_dma = stop_dma,			\
+	.start_dma = start_dma,			\
+	.save_size = save_size,			\
+	.save = save,				\
+	.load_begin = load_begin,		\
+	.load_section = load_section,		\
+	.load_end = load_end,			\
+	.load_abort = load_abort,		\
+	.reset = reset
+
+static const struct vfio_mig_ops ops_without_precopy = { OPS_WITHOUT_PRECOPY };
+
+static const struct vfio_mig_ops ops_with_precopy = {
+	OPS_WITHOUT_PRECOPY,
+	.precopy_begin = precopy_begin,
+	.precopy_bytes = precopy_bytes,
+	.precopy_save = precopy_save,
+	.precopy_end = precopy_end,
 };
 
-static void end_files(struct dsim_device *ddev)
-{
-	mig_file_end(&ddev->saving);
-	mig_file_end(&ddev->resuming);
-}
-
 /**
- * dsim_migration_reset() - Reset the whole device, from any state
- * @ddev: the device
+ * dsim_migration_init() - Make the device one that migrates
+ * @ddev: the device, not yet registered
  *
- * Ends in RUNNING with initial registers; open data files end.
- *
- * Context: process; takes the device's locks.
+ * Return: 0 or an errno.
  */
-void dsim_migration_reset(struct dsim_device *ddev)
+int dsim_migration_init(struct dsim_device *ddev)
 {
-	guard(mutex)(&ddev->state_lock);
-	end_files(ddev);
-	scoped_guard(mutex, &ddev->lock) {
-		dsim_engine_reset(ddev);
-		dsim_pci_reset(ddev);
-		ddev->running = true;
-	}
-	ddev->state = VFIO_DEVICE_STATE_RUNNING;
-}
+	const struct dsim_options *options = &ddev->port->options;
+	unsigned int flags = 0;
 
-/**
- * dsim_migration_close() - End what the user had open
- * @ddev: the device, being closed
- *
- * Context: process; takes the device's locks.
- */
-void dsim_migration_close(struct dsim_device *ddev)
-{
-	guard(mutex)(&ddev->state_lock);
-	end_files(ddev);
+	if (options->p2p)
+		flags |= VFIO_MIG_P2P;
+	if (options->revoke_mmio)
+		flags |= VFIO_MIG_REVOKE_MMIO;
+	ddev->identity = (struct vfio_mig_identity){
+		.name = "dirty-sim",
+		.vendor = DSIM_PCI_VENDOR_ID,
+		.device = DSIM_PCI_DEVICE_ID,
+		.subvendor = DSIM_PCI_VENDOR_ID,
+		.subdevice = dsim_pci_subdevice(ddev),
+		.version = STATE_VERSION,
+		.oldest = STATE_VERSION,
+		.sections = sections,
+		.nr_sections = ARRAY_SIZE(sections),
+	};
+	return vfio_mig_init(&ddev->mig, &ddev->vdev,
+			     options->precopy ? &ops_with_precopy :
+						&ops_without_precopy,
+			     &ddev->identity, flags);
 }

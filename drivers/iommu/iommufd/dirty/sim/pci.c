@@ -76,6 +76,17 @@ bool dsim_pci_master_enabled(struct dsim_device *ddev)
 }
 
 /**
+ * dsim_pci_subdevice() - What tells apart devices that are not the same
+ * @ddev: the device
+ *
+ * Return: the subsystem ID, which says how much memory is on the board.
+ */
+u16 dsim_pci_subdevice(struct dsim_device *ddev)
+{
+	return DSIM_PCI_DEVICE_ID + ddev->mem_pages;
+}
+
+/**
  * dsim_pci_reset() - Put config space into its initial state
  * @ddev: the device; its lock is held
  */
@@ -91,7 +102,7 @@ void dsim_pci_reset(struct dsim_device *ddev)
 	/* Base class 0xff: no class fits */
 	c[PCI_CLASS_DEVICE + 1] = 0xff;
 	put_unaligned_le16(DSIM_PCI_VENDOR_ID, c + PCI_SUBSYSTEM_VENDOR_ID);
-	put_unaligned_le16(DSIM_PCI_DEVICE_ID, c + PCI_SUBSYSTEM_ID);
+	put_unaligned_le16(dsim_pci_subdevice(ddev), c + PCI_SUBSYSTEM_ID);
 	c[PCI_CAPABILITY_LIST] = MSI_CAP;
 	c[MSI_CAP + PCI_CAP_LIST_ID] = PCI_CAP_ID_MSI;
 	put_unaligned_le16(PCI_MSI_FLAGS_64BIT, c + MSI_CAP + PCI_MSI_FLAGS);
@@ -138,6 +149,7 @@ static bool is_register(u32 offset, size_t left)
 static void bar_read(struct dsim_device *ddev, u8 *buf, size_t count,
 		     u32 offset)
 {
+	bool first = true;
 	u32 value;
 
 	for (; count; count--, offset++, buf++) {
@@ -146,7 +158,10 @@ static void bar_read(struct dsim_device *ddev, u8 *buf, size_t count,
 					 [offset - DSIM_DOORBELL_PAGE]);
 			continue;
 		}
-		value = dsim_engine_reg_read(ddev, ALIGN_DOWN(offset, 4));
+		/* each register once, since that may change it */
+		if (first || offset % 4 == 0)
+			value = dsim_engine_reg_read(ddev, ALIGN_DOWN(offset, 4));
+		first = false;
 		*buf = value >> (8 * (offset % 4));
 	}
 }
@@ -185,14 +200,30 @@ ssize_t dsim_pci_bar_rw(struct dsim_device *ddev, u8 *buf, size_t count,
 
 	/* What was written to the mapped doorbell before was written before */
 	dsim_engine_sync_doorbell(ddev);
-	if (!dsim_pci_memory_enabled(ddev)) {
-		if (!write)
-			memset(buf, 0xff, count);
-	} else if (write) {
+	if (!dsim_pci_memory_enabled(ddev))
+		return dsim_pci_no_bar_rw(buf, count, offset, write);
+	if (write)
 		bar_write(ddev, buf, count, offset);
-	} else {
+	else
 		bar_read(ddev, buf, count, offset);
-	}
+	return count;
+}
+
+/**
+ * dsim_pci_no_bar_rw() - Trapped access to a BAR 0 that is not there right now
+ * @buf: bytes to read into or to write
+ * @count: how many
+ * @offset: where
+ * @write: which
+ *
+ * Return: @count, or -EINVAL when the access leaves the BAR.
+ */
+ssize_t dsim_pci_no_bar_rw(u8 *buf, size_t count, u32 offset, bool write)
+{
+	if (offset >= DSIM_BAR_SIZE || count > DSIM_BAR_SIZE - offset)
+		return -EINVAL;
+	if (!write)
+		memset(buf, 0xff, count);
 	return count;
 }
 

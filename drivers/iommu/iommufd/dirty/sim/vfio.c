@@ -2,6 +2,7 @@
 /*
  * The simulated device as a vfio device: what user space opens
  */
+#include <linux/bitmap.h>
 #include <linux/eventfd.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
@@ -24,35 +25,44 @@ static struct dsim_device *to_dsim(struct vfio_device *vdev)
 
 /* ---- Life ---- */
 
-static int dsim_init(struct vfio_device *vdev)
-{
-	struct dsim_device *ddev = to_dsim(vdev);
-
-	ddev->port = dev_iommu_priv_get(vdev->dev);
-	mutex_init(&ddev->lock);
-	mutex_init(&ddev->state_lock);
-	init_waitqueue_head(&ddev->wait);
-	ddev->bounce = kmalloc(PAGE_SIZE, GFP_KERNEL);
-	ddev->doorbell_page = vmalloc_user(PAGE_SIZE);
-	if (!ddev->bounce || !ddev->doorbell_page) {
-		kfree(ddev->bounce);
-		vfree(ddev->doorbell_page);
-		return -ENOMEM;
-	}
-	vdev->migration_flags = VFIO_MIGRATION_STOP_COPY;
-	if (ddev->port->options.p2p)
-		vdev->migration_flags |= VFIO_MIGRATION_P2P;
-	vdev->mig_ops = &dsim_migration_ops;
-	dsim_migration_reset(ddev);
-	return 0;
-}
-
 static void dsim_release(struct vfio_device *vdev)
 {
 	struct dsim_device *ddev = to_dsim(vdev);
 
 	kfree(ddev->bounce);
 	vfree(ddev->doorbell_page);
+	vfree(ddev->mem);
+	bitmap_free(ddev->mem_changed);
+}
+
+static int dsim_init(struct vfio_device *vdev)
+{
+	struct dsim_device *ddev = to_dsim(vdev);
+	int rc = -ENOMEM;
+
+	ddev->port = dev_iommu_priv_get(vdev->dev);
+	mutex_init(&ddev->lock);
+	init_waitqueue_head(&ddev->wait);
+	ddev->bounce = kmalloc(PAGE_SIZE, GFP_KERNEL);
+	ddev->doorbell_page = vmalloc_user(PAGE_SIZE);
+	if (!ddev->bounce || !ddev->doorbell_page)
+		goto err_free;
+	ddev->mem_pages = ddev->port->options.mem_pages;
+	if (ddev->mem_pages) {
+		ddev->mem = vzalloc((size_t)ddev->mem_pages * DSIM_MEM_PAGE);
+		ddev->mem_changed = bitmap_zalloc(ddev->mem_pages, GFP_KERNEL);
+		if (!ddev->mem || !ddev->mem_changed)
+			goto err_free;
+	}
+	rc = dsim_migration_init(ddev);
+	if (rc)
+		goto err_free;
+	vfio_mig_reset(&ddev->mig);
+	return 0;
+
+err_free:
+	dsim_release(vdev);
+	return rc;
 }
 
 static int dsim_open_device(struct vfio_device *vdev)
@@ -60,7 +70,7 @@ static int dsim_open_device(struct vfio_device *vdev)
 	struct dsim_device *ddev = to_dsim(vdev);
 
 	ddev->doorbell_mapped = false;
-	dsim_migration_reset(ddev);
+	vfio_mig_reset(&ddev->mig);
 	return dsim_engine_start(ddev);
 }
 
@@ -69,7 +79,7 @@ static void dsim_close_device(struct vfio_device *vdev)
 	struct dsim_device *ddev = to_dsim(vdev);
 
 	dsim_engine_stop(ddev);
-	dsim_migration_close(ddev);
+	vfio_mig_close(&ddev->mig);
 	dsim_pci_release_irqs(ddev);
 }
 
@@ -86,15 +96,31 @@ static void dsim_request(struct vfio_device *vdev, unsigned int count)
 
 /* ---- Access ---- */
 
+static ssize_t access_bar(struct dsim_device *ddev, u8 *buf, size_t count,
+			  u32 offset, bool write)
+{
+	ssize_t rc;
+
+	if (vfio_mig_mmio_begin(&ddev->mig)) {
+		guard(mutex)(&ddev->lock);
+		rc = dsim_pci_bar_rw(ddev, buf, count, offset, write);
+	} else {
+		rc = dsim_pci_no_bar_rw(buf, count, offset, write);
+	}
+	vfio_mig_mmio_end(&ddev->mig);
+	return rc;
+}
+
 static ssize_t access_chunk(struct dsim_device *ddev, unsigned int region,
 			    u8 *buf, size_t count, u32 offset, bool write)
 {
+	if (region == VFIO_PCI_BAR0_REGION_INDEX)
+		return access_bar(ddev, buf, count, offset, write);
+
 	guard(mutex)(&ddev->lock);
 	switch (region) {
 	case VFIO_PCI_CONFIG_REGION_INDEX:
 		return dsim_pci_config_rw(ddev, buf, count, offset, write);
-	case VFIO_PCI_BAR0_REGION_INDEX:
-		return dsim_pci_bar_rw(ddev, buf, count, offset, write);
 	default:
 		return -EINVAL;
 	}
@@ -140,12 +166,27 @@ static ssize_t dsim_write(struct vfio_device *vdev, const char __user *ubuf,
 	return dsim_rw(vdev, (char __user *)ubuf, count, ppos, true);
 }
 
+static vm_fault_t doorbell_fault(struct vm_fault *vmf)
+{
+	struct dsim_device *ddev = vmf->vma->vm_private_data;
+	vm_fault_t rc = VM_FAULT_SIGBUS;
+
+	if (vfio_mig_mmio_begin(&ddev->mig))
+		rc = vmf_insert_page(vmf->vma, vmf->address,
+				     vmalloc_to_page(ddev->doorbell_page));
+	vfio_mig_mmio_end(&ddev->mig);
+	return rc;
+}
+
+static const struct vm_operations_struct doorbell_vm_ops = {
+	.fault = doorbell_fault,
+};
+
 /* The doorbell page, nothing else, and shared: a copy would ring for nobody */
 static int dsim_mmap(struct vfio_device *vdev, struct vm_area_struct *vma)
 {
 	struct dsim_device *ddev = to_dsim(vdev);
 	u64 start = (u64)vma->vm_pgoff << PAGE_SHIFT;
-	int rc;
 
 	if (start != REGION_OFFSET(VFIO_PCI_BAR0_REGION_INDEX) +
 		     DSIM_DOORBELL_PAGE ||
@@ -153,9 +194,9 @@ static int dsim_mmap(struct vfio_device *vdev, struct vm_area_struct *vma)
 	    !(vma->vm_flags & VM_SHARED))
 		return -EINVAL;
 
-	rc = remap_vmalloc_range(vma, ddev->doorbell_page, 0);
-	if (rc)
-		return rc;
+	vm_flags_set(vma, VM_MIXEDMAP | VM_DONTEXPAND | VM_DONTDUMP);
+	vma->vm_ops = &doorbell_vm_ops;
+	vma->vm_private_data = ddev;
 	dsim_engine_notice_mapping(ddev);
 	return 0;
 }
@@ -252,7 +293,7 @@ static long dsim_ioctl(struct vfio_device *vdev, unsigned int cmd,
 	case VFIO_DEVICE_SET_IRQS:
 		return dsim_pci_set_irqs(ddev, uarg);
 	case VFIO_DEVICE_RESET:
-		dsim_migration_reset(ddev);
+		vfio_mig_reset(&ddev->mig);
 		return 0;
 	default:
 		return -ENOTTY;
@@ -291,18 +332,26 @@ static int dsim_probe(struct platform_device *pdev)
 	if (IS_ERR(ddev))
 		return PTR_ERR(ddev);
 	rc = vfio_register_group_dev(&ddev->vdev);
-	if (rc) {
-		vfio_put_device(&ddev->vdev);
-		return rc;
-	}
+	if (rc)
+		goto err_put;
+	rc = vfio_mig_add_attributes(&ddev->mig);
+	if (rc)
+		goto err_unregister;
 	platform_set_drvdata(pdev, ddev);
 	return 0;
+
+err_unregister:
+	vfio_unregister_group_dev(&ddev->vdev);
+err_put:
+	vfio_put_device(&ddev->vdev);
+	return rc;
 }
 
 static void dsim_remove(struct platform_device *pdev)
 {
 	struct dsim_device *ddev = platform_get_drvdata(pdev);
 
+	vfio_mig_remove_attributes(&ddev->mig);
 	vfio_unregister_group_dev(&ddev->vdev);
 	vfio_put_device(&ddev->vdev);
 }

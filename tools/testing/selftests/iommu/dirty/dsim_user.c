@@ -138,6 +138,16 @@ int dsim_create(struct dsim *d, const char *name,
 	}
 	if (!rc && config->no_ad)
 		rc = dsim_set(name, "ad", "0");
+	if (!rc && config->no_p2p)
+		rc = dsim_set(name, "p2p", "0");
+	if (!rc && config->precopy)
+		rc = dsim_set(name, "precopy", "1");
+	if (!rc && config->revoke_mmio)
+		rc = dsim_set(name, "revoke_mmio", "1");
+	if (!rc && config->memory) {
+		snprintf(value, sizeof(value), "%u", config->memory);
+		rc = dsim_set(name, "memory", value);
+	}
 	if (!rc)
 		rc = dsim_set(name, "live", "1");
 	if (rc)
@@ -433,6 +443,21 @@ bool dsim_rests(struct dsim *d, unsigned int ms)
 	for (unsigned int i = 0; i < ms; i++)
 		nap(1000);
 	return before >= 0 && dsim_stat(d->name, "descs") == before;
+}
+
+/* ---- Memory of the device's own ---- */
+
+int dsim_mem_write(struct dsim *d, uint32_t at, uint32_t word)
+{
+	return dsim_reg_write(d, DSIM_REG_MEM_AT, at) ?:
+	       dsim_reg_write(d, DSIM_REG_MEM_DATA, word);
+}
+
+uint32_t dsim_mem_read(struct dsim *d, uint32_t at)
+{
+	if (dsim_reg_write(d, DSIM_REG_MEM_AT, at))
+		return ~0U;
+	return dsim_reg(d, DSIM_REG_MEM_DATA);
 }
 
 /* ---- Migration ---- */

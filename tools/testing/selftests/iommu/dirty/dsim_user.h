@@ -71,12 +71,20 @@
  * @page_sizes: bitmap of leaf sizes that the IOMMU may use, 0 for all
  * @iotlb_entries: size of the IOTLB, 0 for the usual
  * @no_ad: the IOMMU has no accessed and dirty bits
+ * @no_p2p: the device has no RUNNING_P2P
+ * @precopy: the device has PRE_COPY
+ * @revoke_mmio: the device has no MMIO while it does not run
+ * @memory: bytes of memory of the device's own
  */
 struct dsim_config {
 	const char *format;
 	uint64_t page_sizes;
 	unsigned int iotlb_entries;
 	bool no_ad;
+	bool no_p2p;
+	bool precopy;
+	bool revoke_mmio;
+	unsigned int memory;
 };
 
 /**
@@ -137,6 +145,10 @@ int dsim_kick(struct dsim *d);
 int dsim_wait(struct dsim *d);
 int dsim_run(struct dsim *d, const struct dsim_desc *desc);
 bool dsim_rests(struct dsim *d, unsigned int ms);
+
+/* Memory of the device's own, by words */
+int dsim_mem_write(struct dsim *d, uint32_t at, uint32_t word);
+uint32_t dsim_mem_read(struct dsim *d, uint32_t at);
 
 /* Migration; the state is enum vfio_device_mig_state */
 int dsim_mig_set(struct dsim *d, uint32_t state, int *data_fd);

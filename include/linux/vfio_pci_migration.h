@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Library for vfio devices that migrate
+ *
+ * A driver says how its device is stopped and started and what its state is; the
+ * library is everything else that <linux/vfio.h> and user space ask for: the
+ * states and the ways between them, data files, the stream with its checks,
+ * precopy, reset and recovery.  It needs no more than a struct vfio_device.
+ */
+#ifndef _LINUX_VFIO_PCI_MIGRATION_H
+#define _LINUX_VFIO_PCI_MIGRATION_H
+
+#include <linux/types.h>
+
+/**
+ * struct vfio_mig_section_type - a kind of section in a device's stream
+ * @type: its number, not 0
+ * @max: the most bytes that one may have
+ * @required: a stream without one is no whole state
+ * @repeats: may come more than once; what comes later replaces or adds to what
+ *	     came before, as the driver likes
+ */
+struct vfio_mig_section_type {
+	u32 type;
+	u32 max;
+	bool required;
+	bool repeats;
+};
+
+/* As many as one word has bits */
+#define VFIO_MIG_MAX_SECTION_TYPES	64
+/* The longest name: it is followed by at least one zero in the stream */
+#define VFIO_MIG_MAX_NAME		23
+
+/**
+ * struct vfio_mig_identity - whose state a stream holds, and which of them loads
+ * @name: of the kind of state, usually the driver's; not empty, without spaces,
+ *	  at most %VFIO_MIG_MAX_NAME bytes
+ * @vendor: PCI vendor ID, or another number that tells devices apart
+ * @device: PCI device ID
+ * @subvendor: PCI subsystem vendor ID
+ * @subdevice: PCI subsystem ID
+ * @version: of what the driver saves
+ * @oldest: oldest version that it loads
+ * @features: driver's own bits: what the device's state makes use of, when it is
+ *	      saved; and what it can make use of, when one is loaded
+ * @sections: the kinds of sections
+ * @nr_sections: how many, up to %VFIO_MIG_MAX_SECTION_TYPES
+ *
+ * Does not change while the device is registered.
+ */
+struct vfio_mig_identity {
+	const char *name;
+	u16 vendor;
+	u16 device;
+	u16 subvendor;
+	u16 subdevice;
+	u16 version;
+	u16 oldest;
+	u64 features;
+	const struct vfio_mig_section_type *sections;
+	unsigned int nr_sections;
+};
+
+#ifdef __KERNEL__
+
+#include <linux/atomic.h>
+#include <linux/device.h>
+#include <linux/mutex.h>
+#include <linux/rwsem.h>
+#include <linux/spinlock.h>
+#include <linux/vfio.h>
+#include <linux/wait.h>
+
+struct vfio_mig;
+struct vfio_mig_file;
+
+/**
+ * struct vfio_mig_section - a section of a stream that is loaded
+ * @type: its kind
+ * @version: of the state that it is a part of
+ * @features: which that state makes use of
+ * @length: bytes at @data; no more than the kind's maximum
+ * @data: the bytes, as a hostile user may have chosen them: the CRC proves nothing
+ *
+ * Valid during the call that it was handed to.
+ */
+struct vfio_mig_section {
+	u32 type;
+	u16 version;
+	u64 features;
+	u32 length;
+	const void *data;
+};
+
+/**
+ * struct vfio_mig_ops - what a driver does
+ * @stop_dma: let the device finish what it writes to memory, and start no more.
+ *	Registers and doorbells stay alive; what they ask for is kept for later.
+ *	When it returns, nothing of the device is under way.
+ * @start_dma: the opposite.
+ * @stop: after @stop_dma: change nothing any more, neither inside the device nor
+ *	outside.  Optional.
+ * @run: the opposite.  Optional.
+ * @save_size: an upper bound of the bytes that @save and everything before it put
+ *	into a stream, with %VFIO_MIG_SECTION_OVERHEAD for each section.
+ * @save: put what makes the state whole into the stream, by vfio_mig_put().  The
+ *	device is stopped.  After precopy, what was put then and did not change
+ *	since may be left out.
+ * @load_begin: the device is stopped, and a stream will come.  Optional.
+ * @load_section: take a section.  Keep it apart from the device: the stream may
+ *	yet turn out to be none, and its user may never finish it.  Everything in
+ *	it is hostile, refuse with -ERANGE what no device of this kind could have
+ *	saved.
+ * @load_end: all of the stream came, and it was right: make what was kept the
+ *	device's state, or refuse it.  A device that could not is in no defined
+ *	state, from which only a reset recovers; as for every failed load.
+ * @load_abort: throw away what was kept.  Follows on @load_begin when there is no
+ *	@load_end, and on a failed @load_end.  Optional.
+ * @precopy_begin: from now on note what changes of the state that precopy can
+ *	save; all of it counts as changed.
+ * @precopy_bytes: bytes that @precopy_save would put into the stream, now and
+ *	until it has nothing left, with %VFIO_MIG_SECTION_OVERHEAD for each section.
+ * @precopy_save: put some of what changed into the stream, a megabyte or so; none
+ *	only if nothing changed.  If it fails, what it put is dropped, and has to
+ *	count as changed still.
+ * @precopy_end: no longer note what changes.
+ * @reset: the state of a device that was just reset, by software alone if need be;
+ *	also when its hardware was reset while one of the other ops ran.
+ *
+ * All are called in process context with vfio_mig->state_lock held, so one at a
+ * time; ops without a result must not fail.  An op that fails leaves the device as
+ * it was, or returns -ENOTRECOVERABLE, and then the device is in the state ERROR.
+ *
+ * The four ops of precopy are there together, and then the device has PRE_COPY.
+ */
+struct vfio_mig_ops {
+	int (*stop_dma)(struct vfio_mig *mig);
+	int (*start_dma)(struct vfio_mig *mig);
+	int (*stop)(struct vfio_mig *mig);
+	int (*run)(struct vfio_mig *mig);
+
+	u64 (*save_size)(struct vfio_mig *mig);
+	int (*save)(struct vfio_mig *mig);
+
+	int (*load_begin)(struct vfio_mig *mig);
+	int (*load_section)(struct vfio_mig *mig,
+			    const struct vfio_mig_section *section);
+	int (*load_end)(struct vfio_mig *mig);
+	void (*load_abort)(struct vfio_mig *mig);
+
+	int (*precopy_begin)(struct vfio_mig *mig);
+	u64 (*precopy_bytes)(struct vfio_mig *mig);
+	int (*precopy_save)(struct vfio_mig *mig);
+	void (*precopy_end)(struct vfio_mig *mig);
+
+	void (*reset)(struct vfio_mig *mig);
+};
+
+/* Bytes of a stream that are not a section's own, one by one and altogether */
+#define VFIO_MIG_SECTION_OVERHEAD	20
+#define VFIO_MIG_STREAM_OVERHEAD	100
+
+/**
+ * struct vfio_mig_attributes - files in the folder of one device
+ * @version: migration/version: what is saved here
+ * @compatible: migration/compatible: would it be loaded here?
+ * @list: both
+ * @group: both
+ *
+ * Of each device its own, since they are all that there is to come from a file to
+ * its struct vfio_mig.
+ */
+struct vfio_mig_attributes {
+	struct device_attribute version;
+	struct device_attribute compatible;
+	struct attribute *list[3];
+	struct attribute_group group;
+};
+
+/**
+ * struct vfio_mig - migration of one device; a member of the driver's own structure
+ * @vdev: the device
+ * @ops: the driver's
+ * @identity: the device's
+ * @vfio_ops: what <linux/vfio.h> calls.  One for each device, since a pointer to
+ *	it is all that there is to come from @vdev to this structure.
+ * @attributes: files in sysfs
+ * @revokes_mmio: there is no MMIO while the device does not run
+ * @mmio_lock: held to read while MMIO is accessed or mapped, to write while that is
+ *	allowed or forbidden; nests inside @state_lock and mmap_lock
+ * @mmio_off: it is forbidden; under @mmio_lock
+ * @state_lock: protects everything below, and is held over the driver's ops; never
+ *	over an access to user memory.
+ * @state: enum vfio_device_mig_state
+ * @file: data file of the transfer that goes on, or NULL
+ * @precopy: @ops->precopy_begin was called, @ops->precopy_end was not
+ * @loading: @ops->load_begin was called, none of those that end it were
+ * @reset_lock: makes giving back @state_lock and asking for a reset exclude each
+ *	other; innermost
+ * @reset_pending: whoever holds @state_lock resets before giving it back; under
+ *	@reset_lock
+ * @changed: vfio_mig_precopy_changed() was called since precopy last saved
+ * @reinit: vfio_mig_precopy_reinit() was called since user space was last told
+ * @wait: those who poll a data file
+ *
+ * A data file holds a reference on @vdev, and so on this structure, and on the
+ * driver's module.  It calls no op once its transfer has ended.
+ */
+struct vfio_mig {
+	struct vfio_device *vdev;
+	const struct vfio_mig_ops *ops;
+	const struct vfio_mig_identity *identity;
+	struct vfio_migration_ops vfio_ops;
+	struct vfio_mig_attributes attributes;
+
+	bool revokes_mmio;
+	struct rw_semaphore mmio_lock;
+	bool mmio_off;
+
+	struct mutex state_lock;
+	enum vfio_device_mig_state state;
+	struct vfio_mig_file *file;
+	bool precopy;
+	bool loading;
+
+	spinlock_t reset_lock;
+	bool reset_pending;
+
+	atomic_t changed;
+	atomic_t reinit;
+	wait_queue_head_t wait;
+};
+
+/**
+ * enum vfio_mig_flags - what the library is to make of a device
+ * @VFIO_MIG_P2P: @stop_dma may be called for itself: the device has RUNNING_P2P
+ * @VFIO_MIG_REVOKE_MMIO: user space gets at no MMIO while the device does not run.
+ *	The driver asks vfio_mig_mmio_begin() before it gives any.  What was mapped for
+ *	DMA by others stays mapped, and a VMM that maps a BAR for DMA while the device
+ *	does not run is refused.
+ */
+enum vfio_mig_flags {
+	VFIO_MIG_P2P = 1 << 0,
+	VFIO_MIG_REVOKE_MMIO = 1 << 1,
+};
+
+int vfio_mig_init(struct vfio_mig *mig, struct vfio_device *vdev,
+		  const struct vfio_mig_ops *ops,
+		  const struct vfio_mig_identity *identity, unsigned int flags);
+void vfio_mig_close(struct vfio_mig *mig);
+void vfio_mig_reset(struct vfio_mig *mig);
+void vfio_mig_reset_locked(struct vfio_mig *mig);
+
+bool vfio_mig_mmio_begin(struct vfio_mig *mig);
+void vfio_mig_mmio_end(struct vfio_mig *mig);
+
+int vfio_mig_add_attributes(struct vfio_mig *mig);
+void vfio_mig_remove_attributes(struct vfio_mig *mig);
+
+int vfio_mig_put(struct vfio_mig *mig, u32 type, const void *data, u32 length);
+
+void vfio_mig_precopy_changed(struct vfio_mig *mig);
+void vfio_mig_precopy_reinit(struct vfio_mig *mig);
+
+#endif /* __KERNEL__ */
+#endif
