@@ -10,6 +10,7 @@
  *   engine.c     the device: registers and descriptor ring
  *   pci.c        the device: config space, BAR, interrupts
  *   migration.c  the device: migration states and stream
+ *   tracker.c    the device: its own dirty tracker
  *   vfio.c       the device, as a vfio device
  *
  * The hardware side never calls the page table code that software uses: it
@@ -30,8 +31,16 @@
 #include <linux/types.h>
 #include <linux/vfio.h>
 #include <linux/wait.h>
+#include <uapi/linux/iommufd.h>
 
 #include "dsim_regs.h"
+
+/* The unpatched kernel has nobody who listens to a device that tells */
+#ifdef IOMMU_DIRTY_SET_POLICY
+#define DSIM_CAN_PUSH	1
+#else
+#define DSIM_CAN_PUSH	0
+#endif
 
 /* ---- Walker ---- */
 
@@ -178,12 +187,27 @@ unsigned int dsim_tlb_flush(struct dsim_tlb *tlb, u64 start, u64 last);
 /* ---- IOMMU and its view of a device ---- */
 
 /**
+ * enum dsim_tracker_kind - the device's own dirty tracker
+ * @DSIM_TRACKER_NONE: there is none
+ * @DSIM_TRACKER_PULL: it keeps a log, and is asked
+ * @DSIM_TRACKER_PUSH: it tells
+ */
+enum dsim_tracker_kind {
+	DSIM_TRACKER_NONE,
+	DSIM_TRACKER_PULL,
+	DSIM_TRACKER_PUSH,
+};
+
+/**
  * struct dsim_options - how a device was asked to be; fixed while it lives
  * @format: index into dsim_formats
  * @page_sizes: bitmap of page sizes the IOMMU may use; 0 is every one
  * @tlb_entries: size of the IOTLB, a power of two
  * @ad: the IOMMU has accessed and dirty bits
  * @p2p: the device has the RUNNING_P2P state
+ * @tracker: its own dirty tracker
+ * @granule: bytes that this one tells apart, a power of two
+ * @ranges: how many ranges it can log; 0: any number
  */
 struct dsim_options {
 	enum dsim_format_id format;
@@ -191,6 +215,9 @@ struct dsim_options {
 	unsigned int tlb_entries;
 	bool ad;
 	bool p2p;
+	enum dsim_tracker_kind tracker;
+	u64 granule;
+	unsigned int ranges;
 };
 
 /**
@@ -230,6 +257,7 @@ struct dsim_stats {
  * @domain: the page table in use, NULL is blocked; under @lock
  * @node: link in the domain's list, under the domain's lock
  * @tlb: under @lock
+ * @tracker: is told of writes, or NULL; under @lock
  * @stats: under @lock
  *
  * Made when the device is added to the IOMMU, freed with it.
@@ -241,6 +269,7 @@ struct dsim_port {
 	struct dsim_domain *domain;
 	struct list_head node;
 	struct dsim_tlb tlb;
+	struct dsim_tracker *tracker;
 	struct dsim_stats stats;
 };
 
@@ -305,6 +334,7 @@ int dsim_dma_add(struct dsim_port *port, u64 iova, u64 addend,
 /* ---- Device ---- */
 
 struct eventfd_ctx;
+struct dsim_log_range;
 struct dsim_mig_file;
 struct task_struct;
 
@@ -338,12 +368,34 @@ struct dsim_regs {
 	u32 scratch;
 };
 
+/**
+ * struct dsim_tracker - a device's own dirty tracker
+ * @lock: serializes software that starts, reads and stops the log; outside of the
+ *	  port's lock
+ * @on: writes are logged, or pushed; under the port's lock
+ * @broken: it cannot be used, by fault injection; under the port's lock
+ * @granule: bytes that it tells apart; changes while it is off
+ * @nr_ranges: how many of @ranges there are
+ * @ranges: what is logged; both change under @lock while it is off
+ * @idev: to whom writes are told; NULL: they are logged
+ */
+struct dsim_tracker {
+	struct mutex lock;
+	bool on;
+	bool broken;
+	u64 granule;
+	unsigned int nr_ranges;
+	struct dsim_log_range *ranges;
+	struct iommufd_device *idev;
+};
+
 #define DSIM_CONFIG_SIZE	256
 
 /**
  * struct dsim_device - a simulated device
  * @vdev: the vfio device; its reference count is this structure's
  * @port: the way to memory
+ * @tracker: its own dirty tracker
  * @thread: executes descriptors while the device is open
  * @wait: where @thread sleeps
  * @kicked: something happened since @thread last looked
@@ -365,6 +417,7 @@ struct dsim_regs {
 struct dsim_device {
 	struct vfio_device vdev;
 	struct dsim_port *port;
+	struct dsim_tracker tracker;
 	struct task_struct *thread;
 	wait_queue_head_t wait;
 	atomic_t kicked;
@@ -415,6 +468,15 @@ void dsim_pci_release_irqs(struct dsim_device *ddev);
 extern const struct vfio_migration_ops dsim_migration_ops;
 void dsim_migration_reset(struct dsim_device *ddev);
 void dsim_migration_close(struct dsim_device *ddev);
+
+/* tracker.c */
+void dsim_tracker_init(struct dsim_device *ddev);
+void dsim_tracker_destroy(struct dsim_device *ddev);
+void dsim_tracker_wrote(struct dsim_tracker *tracker, u64 iova, size_t len);
+void dsim_tracker_reset(struct dsim_device *ddev);
+int dsim_tracker_bind(struct vfio_device *vdev, struct iommufd_ctx *ictx,
+		      u32 *id);
+void dsim_tracker_break(struct dsim_port *port, bool broken);
 
 /* vfio.c */
 extern struct platform_driver dsim_platform_driver;

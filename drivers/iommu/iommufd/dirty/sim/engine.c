@@ -373,6 +373,7 @@ void dsim_engine_reset(struct dsim_device *ddev)
 	lockdep_assert_held(&ddev->lock);
 	ddev->regs = (struct dsim_regs){};
 	memset(ddev->doorbell_page, 0, PAGE_SIZE);
+	dsim_tracker_reset(ddev);
 }
 
 /**

@@ -43,6 +43,7 @@ static int dsim_init(struct vfio_device *vdev)
 	if (ddev->port->options.p2p)
 		vdev->migration_flags |= VFIO_MIGRATION_P2P;
 	vdev->mig_ops = &dsim_migration_ops;
+	dsim_tracker_init(ddev);
 	dsim_migration_reset(ddev);
 	return 0;
 }
@@ -51,6 +52,7 @@ static void dsim_release(struct vfio_device *vdev)
 {
 	struct dsim_device *ddev = to_dsim(vdev);
 
+	dsim_tracker_destroy(ddev);
 	kfree(ddev->bounce);
 	vfree(ddev->doorbell_page);
 }
@@ -271,7 +273,7 @@ static const struct vfio_device_ops dsim_vfio_ops = {
 	.ioctl = dsim_ioctl,
 	.get_region_info_caps = dsim_get_region_info,
 	.request = dsim_request,
-	.bind_iommufd = vfio_iommufd_physical_bind,
+	.bind_iommufd = dsim_tracker_bind,
 	.unbind_iommufd = vfio_iommufd_physical_unbind,
 	.attach_ioas = vfio_iommufd_physical_attach_ioas,
 	.detach_ioas = vfio_iommufd_physical_detach_ioas,

@@ -71,12 +71,18 @@
  * @page_sizes: bitmap of leaf sizes that the IOMMU may use, 0 for all
  * @iotlb_entries: size of the IOTLB, 0 for the usual
  * @no_ad: the IOMMU has no accessed and dirty bits
+ * @tracker: the device's own: "pull" or "push"; NULL: none
+ * @granule: bytes that this one tells apart, 0 for a page
+ * @ranges: how many ranges it can log, 0 for any number
  */
 struct dsim_config {
 	const char *format;
 	uint64_t page_sizes;
 	unsigned int iotlb_entries;
 	bool no_ad;
+	const char *tracker;
+	uint64_t granule;
+	unsigned int ranges;
 };
 
 /**
