@@ -156,7 +156,8 @@ int iommufd_dirty_choose(struct iommufd_dirty_tracker *tracker)
 	lockdep_assert_held(&tracker->lock);
 	list_for_each_entry(provider, &tracker->providers, node)
 		provider->wanted = provider == &tracker->access ||
-				   (provider->exact && provider->hwpt &&
+				   (provider->hwpt &&
+				    provider == &provider->hwpt->dirty.iommu &&
 				    !has_device(tracker, provider->hwpt));
 	list_for_each_entry(at, &tracker->attached, node) {
 		at->next = best_of(tracker, at);
@@ -212,6 +213,8 @@ bool iommufd_dirty_capable(struct iommufd_device *idev)
 	u32 allowed = allowed_for(NULL, idev);
 
 	return (allowed & BIT(IOMMU_DIRTY_PROVIDER_ALL)) ||
+	       ((allowed & BIT(IOMMU_DIRTY_PROVIDER_DEVICE)) &&
+		idev->dirty_device.ops) ||
 	       ((allowed & BIT(IOMMU_DIRTY_PROVIDER_IOMMU)) &&
 		device_iommu_capable(idev->dev, IOMMU_CAP_DIRTY_TRACKING));
 }
@@ -229,18 +232,18 @@ int iommufd_dirty_hwpt_alloc_flags(struct iommufd_hwpt_paging *hwpt,
 				   struct iommufd_device *idev, u32 *flags)
 {
 	u32 allowed = allowed_for(&hwpt->ioas->iopt.dirty, idev);
+	u32 can = BIT(IOMMU_DIRTY_PROVIDER_ALL);
 
 	hwpt->dirty.asked = *flags & IOMMU_HWPT_ALLOC_DIRTY_TRACKING;
 	if (!hwpt->dirty.asked)
 		return 0;
+	if (idev->dirty_device.ops)
+		can |= BIT(IOMMU_DIRTY_PROVIDER_DEVICE);
 	if (device_iommu_capable(idev->dev, IOMMU_CAP_DIRTY_TRACKING))
-		return allowed & (BIT(IOMMU_DIRTY_PROVIDER_IOMMU) |
-				  BIT(IOMMU_DIRTY_PROVIDER_ALL)) ?
-			       0 : -EOPNOTSUPP;
-	if (!(allowed & BIT(IOMMU_DIRTY_PROVIDER_ALL)))
-		return -EOPNOTSUPP;
-	*flags &= ~IOMMU_HWPT_ALLOC_DIRTY_TRACKING;
-	return 0;
+		can |= BIT(IOMMU_DIRTY_PROVIDER_IOMMU);
+	else
+		*flags &= ~IOMMU_HWPT_ALLOC_DIRTY_TRACKING;
+	return allowed & can ? 0 : -EOPNOTSUPP;
 }
 
 static struct iommufd_dirty_attachment *
@@ -299,17 +302,24 @@ int iommufd_dirty_attach(struct iommufd_hwpt_paging *hwpt,
 	if (hwpt->dirty.sink)
 		at->can[IOMMU_DIRTY_PROVIDER_IOMMU] = &hwpt->dirty.iommu;
 	at->can[IOMMU_DIRTY_PROVIDER_ALL] = &hwpt->dirty.all;
+	rc = iommufd_dirty_device_attach(at);
+	if (rc)
+		goto err_free;
 
 	iopt = &hwpt->ioas->iopt;
 	iommufd_dirty_lock(iopt);
 	rc = attach_locked(iopt, at);
 	iommufd_dirty_unlock(iopt);
-	if (rc) {
-		kfree(at);
-		return rc;
-	}
+	if (rc)
+		goto err_detach;
 	hlist_add_head(&at->idev_node, &idev->dirty_attached);
 	return 0;
+
+err_detach:
+	iommufd_dirty_device_detach(at);
+err_free:
+	kfree(at);
+	return rc;
 }
 EXPORT_SYMBOL_IF_KUNIT(iommufd_dirty_attach);
 
@@ -339,6 +349,7 @@ void iommufd_dirty_detach(struct iommufd_hwpt_paging *hwpt,
 	/* What stood for no other is stopped, and collected */
 	iommufd_dirty_update(iopt);
 	iommufd_dirty_unlock(iopt);
+	iommufd_dirty_device_detach(at);
 	kfree(at);
 }
 EXPORT_SYMBOL_IF_KUNIT(iommufd_dirty_detach);
@@ -362,6 +373,8 @@ static enum iommu_dirty_reason reason(struct iommufd_device *idev,
 	bool supported;
 
 	supported = type == IOMMU_DIRTY_PROVIDER_ALL ||
+		    (type == IOMMU_DIRTY_PROVIDER_DEVICE &&
+		     idev->dirty_device.ops) ||
 		    (type == IOMMU_DIRTY_PROVIDER_IOMMU &&
 		     device_iommu_capable(idev->dev, IOMMU_CAP_DIRTY_TRACKING));
 	if (at && at->can[type]) {

@@ -5,6 +5,7 @@
  *   bitmap.c    sparse bitmap of pending bits, and its way to user space
  *   tracker.c   one per IOAS: readers, mappings, what is taken and who gets it
  *   domain.c    provider: the page table of an HWPT
+ *   device.c    provider: a device's own tracker
  *   access.c    provider: emulated devices, which write through accesses
  *   all.c       provider: nobody knows, so everything is dirty
  *   coverage.c  which provider stands for which device, and policy
@@ -40,6 +41,7 @@
 #include <linux/xarray.h>
 #include <uapi/linux/iommufd.h>
 
+struct dirty_range;
 struct eventfd_ctx;
 struct io_pagetable;
 struct iommu_iotlb_gather;
@@ -47,6 +49,7 @@ struct iommufd_access;
 struct iommufd_ctx;
 struct iommufd_device;
 struct iommufd_dirty_ctx;
+struct iommufd_dirty_device_ops;
 struct iommufd_dirty_feed;
 struct iommufd_dirty_provider;
 struct iommufd_hwpt_paging;
@@ -182,6 +185,10 @@ struct iommufd_dirty_reader {
  *	     that bits may be missing; the range is then reported dirty.
  * @unmap: Record what was written in a range that is to be unmapped.  Without
  *	   it @collect does.
+ * @map: A range is about to be mapped, and can be written from then on.
+ * @unmap_flushed: A range that @unmap was called for can no longer be written; its
+ *		   area goes after this.  What was written since is pushed, it is
+ *		   not recorded.
  *
  * All are called with iova_rwsem held, for writing only by @unmap, and with the
  * tracker's lock, so one at a time.  They may sleep.  @collect and @unmap record
@@ -200,6 +207,12 @@ struct iommufd_dirty_provider_ops {
 	int (*unmap)(struct io_pagetable *iopt,
 		     struct iommufd_dirty_provider *provider,
 		     unsigned long iova, unsigned long last);
+	void (*map)(struct io_pagetable *iopt,
+		    struct iommufd_dirty_provider *provider,
+		    unsigned long iova, unsigned long last);
+	void (*unmap_flushed)(struct io_pagetable *iopt,
+			      struct iommufd_dirty_provider *provider,
+			      unsigned long iova, unsigned long last);
 };
 
 /**
@@ -253,6 +266,60 @@ struct iommufd_dirty_provider {
 };
 
 /**
+ * struct iommufd_dirty_device - a device's own tracker
+ * @ops: what the driver can do; NULL: there is none.  Fixed before the device is
+ *	 attached.
+ * @data: for @ops
+ * @iopt: the IOAS that it tracks at present, or NULL
+ * @users: struct iommufd_dirty_user for which it runs
+ * @started: the driver was started
+ * @error: why the driver must be started anew, or 0
+ * @page_size: bytes that it tells apart
+ * @nr_ranges: how many of @ranges there are
+ * @ranges: what the driver logs
+ * @sink: takes what the driver reports
+ * @held_lock: protects @held
+ * @held: ranges that are dirty until told, see iommufd_dirty_hold()
+ *
+ * Part of the device.  A driver has one log for all that the device writes, and
+ * knows addresses only: it tracks one IOAS at a time.  While @iopt is set, all of
+ * the rest is under the lock of that tracker, and @users is read under it or RCU.
+ * @error may be set at any time.
+ */
+struct iommufd_dirty_device {
+	const struct iommufd_dirty_device_ops *ops;
+	void *data;
+	struct io_pagetable *iopt;
+	struct list_head users;
+	bool started;
+	int error;
+	u64 page_size;
+	unsigned int nr_ranges;
+	struct dirty_range *ranges;
+	struct iova_bitmap *sink;
+	spinlock_t held_lock;
+	struct rb_root_cached held;
+};
+
+/**
+ * struct iommufd_dirty_user - a device's own tracker, as a provider
+ * @provider: of the bits that the device writes through one HWPT
+ * @device: the tracker
+ * @iopt: of the HWPT
+ * @node: link in &iommufd_dirty_device.users while it runs
+ * @gap: nobody logged for a while: all is to be reported dirty
+ *
+ * Part of the attachment, under the tracker's lock.
+ */
+struct iommufd_dirty_user {
+	struct iommufd_dirty_provider provider;
+	struct iommufd_dirty_device *device;
+	struct io_pagetable *iopt;
+	struct list_head node;
+	int gap;
+};
+
+/**
  * struct iommufd_dirty_attachment - a device that writes to the IOAS
  * @node: link in the tracker's list
  * @idev_node: link in the device's list, under its group's lock
@@ -262,6 +329,7 @@ struct iommufd_dirty_provider {
  * @can: by type, the providers that there are for it, whatever policy says
  * @next: the one that is to stand for it; NULL: none can
  * @does: the one that does
+ * @own: the device's own tracker, if it has one
  *
  * Exists from before the device can write until after it no longer can.  All but
  * @idev_node is under the tracker's lock.
@@ -275,6 +343,7 @@ struct iommufd_dirty_attachment {
 	struct iommufd_dirty_provider *can[IOMMU_DIRTY_PROVIDERS];
 	struct iommufd_dirty_provider *next;
 	struct iommufd_dirty_provider *does;
+	struct iommufd_dirty_user own;
 };
 
 /* ---- Tracker ---- */
@@ -372,6 +441,9 @@ void iommufd_dirty_push_unflushed(struct iommufd_dirty_tracker *tracker,
 				  struct iommufd_dirty_provider *provider,
 				  unsigned long iova, unsigned long last);
 u64 iommufd_dirty_provider_pages(const struct iommufd_dirty_provider *provider);
+void iommufd_dirty_report_all(struct io_pagetable *iopt,
+			      struct iommufd_dirty_provider *provider,
+			      unsigned long iova, unsigned long last, int rc);
 void iommufd_dirty_record_range(struct iommufd_dirty_tracker *tracker,
 				struct iommufd_dirty_provider *provider,
 				unsigned long iova, unsigned long last);
@@ -429,6 +501,11 @@ struct iommufd_dirty_hwpt {
 int iommufd_dirty_domain_init(struct iommufd_hwpt_paging *hwpt);
 void iommufd_dirty_domain_remove(struct iommufd_hwpt_paging *hwpt);
 void iommufd_dirty_domain_free(struct iommufd_hwpt_paging *hwpt);
+
+/* ---- Provider: a device's own tracker ---- */
+
+int iommufd_dirty_device_attach(struct iommufd_dirty_attachment *at);
+void iommufd_dirty_device_detach(struct iommufd_dirty_attachment *at);
 
 /* ---- Provider: everything ---- */
 
