@@ -58,6 +58,16 @@ int iommufd_dirty_hold(struct iommufd_device *idev, unsigned long iova,
 		       size_t length);
 void iommufd_dirty_release(struct iommufd_device *idev, unsigned long iova,
 			   size_t length);
+
+bool iommufd_dirty_can_log(struct iommufd_device *idev);
+int iommufd_dirty_logging_start(struct iommufd_device *idev,
+				struct iommufd_access *access);
+void iommufd_dirty_logging_stop(struct iommufd_device *idev,
+				struct iommufd_access *access);
+int iommufd_dirty_logging_report(struct iommufd_device *idev,
+				 struct iommufd_access *access,
+				 unsigned long iova, unsigned long length,
+				 u64 page_size, void __user *data);
 #else
 static inline void iommufd_access_mark_dirty(struct iommufd_access *access,
 					     unsigned long iova, size_t length)

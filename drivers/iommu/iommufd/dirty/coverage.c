@@ -5,6 +5,7 @@
  */
 #include <kunit/visibility.h>
 #include <linux/iommu.h>
+#include <linux/iommufd_dirty.h>
 #include <linux/moduleparam.h>
 #include <linux/slab.h>
 #include <linux/string.h>
@@ -114,14 +115,17 @@ best_of(const struct iommufd_dirty_tracker *tracker,
 }
 
 static bool is_read(const struct iommufd_dirty_tracker *tracker,
-		    const struct iommufd_hwpt_paging *hwpt)
+		    const struct iommufd_dirty_attachment *at)
 {
 	struct iommufd_dirty_reader *reader;
 
-	/* Who reads of no HWPT in particular reads of all */
-	list_for_each_entry(reader, &tracker->readers, node)
-		if (!reader->hwpt || reader->hwpt == hwpt)
+	list_for_each_entry(reader, &tracker->readers, node) {
+		/* Who reads of no HWPT in particular reads of all */
+		bool reads = !reader->hwpt || reader->hwpt == at->hwpt;
+
+		if (reader->logs ? reader->idev == at->idev : reads)
 			return true;
+	}
 	return false;
 }
 
@@ -163,7 +167,7 @@ int iommufd_dirty_choose(struct iommufd_dirty_tracker *tracker)
 		at->next = best_of(tracker, at);
 		if (at->next)
 			at->next->wanted = true;
-		else if (is_read(tracker, at->hwpt))
+		else if (is_read(tracker, at))
 			rc = -EOPNOTSUPP;
 	}
 	return rc;
@@ -351,8 +355,43 @@ void iommufd_dirty_detach(struct iommufd_hwpt_paging *hwpt,
 	iommufd_dirty_unlock(iopt);
 	iommufd_dirty_device_detach(at);
 	kfree(at);
+	iommufd_dirty_device_left(idev, iopt);
 }
 EXPORT_SYMBOL_IF_KUNIT(iommufd_dirty_detach);
+
+/**
+ * iommufd_dirty_can_log() - Whether DMA logging of a device tells the truth
+ * @idev: the device
+ *
+ * What is attached to an HWPT that was allocated for dirty tracking is asked there,
+ * but for a device with a tracker of its own, which has always had DMA logging.
+ *
+ * Context: process.
+ *
+ * Return: true when it logs; when it is known what the device writes where it is
+ * attached; or, as long as it is not, when it could be.
+ */
+bool iommufd_dirty_can_log(struct iommufd_device *idev)
+{
+	struct iommufd_dirty_attachment *at;
+
+	guard(mutex)(&idev->igroup->lock);
+	if (idev->dirty_logging)
+		return true;
+	hlist_for_each_entry(at, &idev->dirty_attached, idev_node) {
+		struct iommufd_dirty_tracker *tracker =
+			&at->hwpt->ioas->iopt.dirty;
+
+		if (at->pasid != IOMMU_NO_PASID)
+			continue;
+		if (at->hwpt->dirty.asked && !idev->dirty_device.ops)
+			return false;
+		guard(mutex)(&tracker->lock);
+		return best_of(tracker, at);
+	}
+	return iommufd_dirty_capable(idev);
+}
+EXPORT_SYMBOL_NS_GPL(iommufd_dirty_can_log, "IOMMUFD");
 
 /* ---- Coverage, for user space ---- */
 

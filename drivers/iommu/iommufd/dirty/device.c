@@ -326,6 +326,13 @@ static void leave(struct iommufd_dirty_user *user)
 	synchronize_rcu();
 }
 
+/* Another IOAS may have the device */
+static void let_go(struct iommufd_dirty_device *device)
+{
+	/* All that was done under this tracker's lock is seen under the next's */
+	smp_store_release(&device->iopt, NULL);
+}
+
 static int device_start(struct io_pagetable *iopt,
 			struct iommufd_dirty_provider *provider)
 {
@@ -346,7 +353,7 @@ static int device_start(struct io_pagetable *iopt,
 		rc = begin(device);
 	if (rc) {
 		leave(user);
-		smp_store_release(&device->iopt, NULL);
+		let_go(device);
 		return rc;
 	}
 	if (device->started)
@@ -365,7 +372,7 @@ static void device_stop(struct io_pagetable *iopt,
 		return;
 	stop_log(device);
 	iova_bitmap_free(device->sink);
-	smp_store_release(&device->iopt, NULL);
+	let_go(device);
 }
 
 static int device_collect(struct io_pagetable *iopt,
@@ -436,11 +443,11 @@ int iommufd_dirty_device_attach(struct iommufd_dirty_attachment *at)
 	struct iommufd_dirty_device *device = &at->idev->dirty_device;
 	struct iommufd_dirty_user *user = &at->own;
 	unsigned long granule;
-	u64 __percpu *pushed;
+	atomic64_t __percpu *pushed;
 
 	if (!device->ops)
 		return 0;
-	pushed = alloc_percpu_gfp(u64, GFP_KERNEL_ACCOUNT);
+	pushed = alloc_percpu_gfp(atomic64_t, GFP_KERNEL_ACCOUNT);
 	if (!pushed)
 		return -ENOMEM;
 	granule = READ_ONCE(device->page_size) ?: PAGE_SIZE;

@@ -444,6 +444,100 @@ static void pushes(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, -EINVAL, iommufd_dirty_hold(&fix->idev, ~0UL, 2));
 }
 
+/* ---- DMA logging ---- */
+
+static void expect_report(struct kunit *test, struct iommufd_access *access,
+			  unsigned int first, unsigned int end)
+{
+	struct iommufd_device *idev = access ? NULL : &fix->idev;
+	u8 bits[NR / 8];
+	unsigned int i;
+
+	KUNIT_ASSERT_EQ(test, 0, clear_user((void __user *)fix->user,
+					    sizeof(bits)));
+	KUNIT_ASSERT_EQ(test, 0,
+			iommufd_dirty_logging_report(idev, access, BASE,
+						     NR * PAGE_SIZE, PAGE_SIZE,
+						     (void __user *)fix->user));
+	KUNIT_ASSERT_EQ(test, 0, copy_from_user(bits, (void __user *)fix->user,
+						sizeof(bits)));
+	for (i = 0; i != NR; i++)
+		KUNIT_EXPECT_EQ_MSG(test, i >= first && i < end,
+				    !!(bits[i / 8] & BIT(i % 8)), "page %u", i);
+}
+
+/* A device and an emulated one log: each gets what both write */
+static void both_log(struct kunit *test)
+{
+	struct iommufd_access *access = kunit_kzalloc(test, sizeof(*access),
+						      GFP_KERNEL);
+	struct iommufd_device *idev = &fix->idev;
+	struct iommufd_group *igroup = kunit_kzalloc(test, sizeof(*igroup),
+						     GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, access);
+	KUNIT_ASSERT_NOT_NULL(test, igroup);
+	mutex_init(&access->ioas_lock);
+	mutex_init(&igroup->lock);
+	idev->igroup = igroup;
+	iommufd_device_set_dirty_ops(idev, &pull_ops, NULL);
+	KUNIT_EXPECT_EQ(test, -EINVAL, iommufd_dirty_logging_start(idev, NULL));
+	KUNIT_EXPECT_EQ(test, -EINVAL,
+			iommufd_dirty_logging_start(NULL, access));
+	access->ioas = &fix->ioas;
+	KUNIT_ASSERT_EQ(test, 0, attach(0));
+	KUNIT_EXPECT_TRUE(test, iommufd_dirty_can_log(idev));
+	KUNIT_ASSERT_EQ(test, 0, iommufd_dirty_logging_start(NULL, access));
+	KUNIT_ASSERT_EQ(test, 0, iommufd_dirty_logging_start(idev, NULL));
+	KUNIT_EXPECT_EQ(test, -EINVAL, iommufd_dirty_logging_start(idev, NULL));
+
+	dma(3, 5);
+	expect_report(test, access, 3, 5);
+	iommufd_dirty_access_wrote(iopt(), page(5), page(7) - 1);
+	expect_report(test, NULL, 3, 7);
+	expect_report(test, access, 5, 7);
+	expect_report(test, NULL, 0, 0);
+	/* What stands for a device that logs cannot be taken away */
+	iommufd_dirty_lock(iopt());
+	iopt()->dirty.allowed = BIT(IOMMU_DIRTY_PROVIDER_IOMMU);
+	KUNIT_EXPECT_EQ(test, -EOPNOTSUPP, iommufd_dirty_update(iopt()));
+	iopt()->dirty.allowed = 0;
+	KUNIT_EXPECT_EQ(test, 0, iommufd_dirty_update(iopt()));
+	iommufd_dirty_unlock(iopt());
+
+	/* It ends with the attachment */
+	mutex_lock(&igroup->lock);
+	iommufd_dirty_detach(&fix->hwpt[0], idev, 0);
+	mutex_unlock(&igroup->lock);
+	KUNIT_EXPECT_NULL(test, idev->dirty_logging);
+	KUNIT_EXPECT_EQ(test, -EINVAL,
+			iommufd_dirty_logging_report(idev, NULL, BASE, PAGE_SIZE,
+						     PAGE_SIZE,
+						     (void __user *)fix->user));
+	iommufd_dirty_logging_stop(NULL, access);
+	iommufd_dirty_logging_stop(NULL, access);
+	KUNIT_EXPECT_NULL(test, access->dirty_logging);
+}
+
+/* Nobody knows what the device writes, so nobody says so */
+static void does_not_log(struct kunit *test)
+{
+	struct iommufd_group *igroup = kunit_kzalloc(test, sizeof(*igroup),
+						     GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, igroup);
+	mutex_init(&igroup->lock);
+	fix->idev.igroup = igroup;
+	KUNIT_ASSERT_EQ(test, 0, attach(0));
+	KUNIT_EXPECT_FALSE(test, iommufd_dirty_can_log(&fix->idev));
+	KUNIT_EXPECT_EQ(test, -EOPNOTSUPP,
+			iommufd_dirty_logging_start(&fix->idev, NULL));
+	KUNIT_EXPECT_TRUE(test, list_empty(&iopt()->dirty.readers));
+	mutex_lock(&igroup->lock);
+	iommufd_dirty_detach(&fix->hwpt[0], &fix->idev, 0);
+	mutex_unlock(&igroup->lock);
+}
+
 static struct kunit_case device_test_cases[] = {
 	KUNIT_CASE(reads_and_clears),
 	KUNIT_CASE(has_room),
@@ -455,6 +549,8 @@ static struct kunit_case device_test_cases[] = {
 	KUNIT_CASE(two_readers),
 	KUNIT_CASE(tells_what_it_tells_apart),
 	KUNIT_CASE(pushes),
+	KUNIT_CASE(both_log),
+	KUNIT_CASE(does_not_log),
 	{}
 };
 

@@ -12,6 +12,7 @@
  *   hwpt.c      the HWPT as a reader: SET and GET of its dirty bitmap
  *   log.c       the dirty log: bits that user space maps
  *   log_bits.c  its bits, set here and taken there
+ *   logging.c   DMA logging of a vfio device, as a reader
  *   feed.c      the reader that fills a log with what an IOAS's devices write
  *   stats.c     tracepoints and debugfs
  *
@@ -149,7 +150,9 @@ void dirty_cursor_finish(struct dirty_cursor *cursor);
  *	  nobody else.
  * @active: started, and in the tracker's list; under @lock
  * @node: link in that list
- * @hwpt: reads what is written through this HWPT, and by accesses
+ * @hwpt: reads what is written through this HWPT, and by accesses; NULL: all
+ * @logs: reads for one device or access: others may be there that nobody tracks
+ * @idev: the device that it reads for, or NULL
  * @feed: it is part of this, and brings bits to a dirty log; or NULL
  * @pending: bits not yet read.  Bits are taken, and chunks freed, under @lock;
  *	     of a feed, under the tracker's.
@@ -165,6 +168,8 @@ struct iommufd_dirty_reader {
 	bool active;
 	struct list_head node;
 	struct iommufd_hwpt_paging *hwpt;
+	bool logs;
+	struct iommufd_device *idev;
 	struct iommufd_dirty_feed *feed;
 	struct dirty_bitmap pending;
 	bool must_prune;
@@ -547,6 +552,18 @@ int iommufd_dirty_set_policy(struct iommufd_ucmd *ucmd);
 
 int iommufd_dirty_hwpt_init(struct iommufd_hwpt_paging *hwpt);
 void iommufd_dirty_hwpt_release(struct iommufd_hwpt_paging *hwpt);
+
+/* ---- DMA logging of vfio devices ---- */
+
+void iommufd_dirty_device_left(struct iommufd_device *idev,
+			       struct io_pagetable *iopt);
+void iommufd_dirty_access_left(struct iommufd_access *access);
+bool iommufd_dirty_auto_fits(struct iommufd_device *idev,
+			     struct iommufd_hwpt_paging *hwpt);
+struct iommufd_hwpt_paging *
+iommufd_dirty_auto_domain(struct iommufd_device *idev,
+			  struct iommufd_ioas *ioas, ioasid_t pasid,
+			  bool immediate_attach);
 
 /* ---- Dirty logs ---- */
 

@@ -40,18 +40,30 @@ FIXTURE_VARIANT(own)
 	struct dsim_config config;
 };
 
-#define OWN(_name, ...)                                                        \
-	FIXTURE_VARIANT_ADD(own, _name)                                        \
-	{                                                                      \
-		.config = { .format = "vtdss", .page_sizes = SZ_4K,            \
-			    __VA_ARGS__ },                                     \
-	}
+FIXTURE_VARIANT_ADD(own, pull)
+{
+	.config = { .format = "vtdss", .page_sizes = SZ_4K,
+		    .no_ad = true, .tracker = "pull" },
+};
 
-OWN(pull, .no_ad = true, .tracker = "pull");
-OWN(pull_64k, .no_ad = true, .tracker = "pull", .granule = SZ_64K);
-OWN(pull_one_range, .no_ad = true, .tracker = "pull", .ranges = 1);
-OWN(push, .no_ad = true, .tracker = "push");
-OWN(beside_iommu, .tracker = "pull");
+FIXTURE_VARIANT_ADD(own, pull_64k_one_range)
+{
+	.config = { .format = "vtdss", .page_sizes = SZ_4K,
+		    .no_ad = true, .tracker = "pull", .granule = SZ_64K,
+		    .ranges = 1 },
+};
+
+FIXTURE_VARIANT_ADD(own, push)
+{
+	.config = { .format = "vtdss", .page_sizes = SZ_4K,
+		    .no_ad = true, .tracker = "push" },
+};
+
+FIXTURE_VARIANT_ADD(own, beside_iommu)
+{
+	.config = { .format = "vtdss", .page_sizes = SZ_4K,
+		    .tracker = "pull" },
+};
 
 FIXTURE_SETUP(own)
 {
