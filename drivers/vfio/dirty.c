@@ -13,10 +13,6 @@
 
 #include "dirty.h"
 
-/* As many as drivers are sure to take from user space: they fit into a page */
-#define MAX_RANGES \
-	(PAGE_SIZE / sizeof(struct vfio_device_feature_dma_logging_range))
-
 /* iommufd asks at any time, the device may sleep then */
 static int wake(struct vfio_device *vdev)
 {
@@ -40,10 +36,6 @@ static int start_log(void *data, struct rb_root_cached *ranges, u32 nr,
 	struct vfio_device *vdev = data;
 	int rc;
 
-	if (nr > MAX_RANGES) {
-		vfio_combine_iova_ranges(ranges, nr, MAX_RANGES);
-		nr = MAX_RANGES;
-	}
 	rc = wake(vdev);
 	if (rc)
 		return rc;

@@ -18,7 +18,7 @@ struct rb_root_cached;
  * @rating: of two ways to track a device that tell the same pages apart, the one
  *	    with the higher rating is taken; the IOMMU's is 0
  * @start: Begin to track.  What was written before concerns nobody.  @ranges has
- *	   @nr struct interval_tree_node, ascending, which do not overlap; a driver
+ *	   @nr struct interval_tree_node, up to 256, which do not overlap; a driver
  *	   that can do less combines them, in the tree.  @page_size is what is
  *	   asked for, and then what the device tells apart, a power of two up to
  *	   1 GiB.

@@ -28,6 +28,9 @@
 /* Ranges are made wider than what is mapped, up to multiples of this */
 #define ROOM	SZ_1G
 
+/* So many ranges every driver takes: as many as user space could ask it for */
+#define MAX_RANGES	256
+
 /* What a driver is asked for at once begins and ends with a word of its log */
 #define WORD	BITS_PER_LONG
 
@@ -147,6 +150,18 @@ static unsigned int list_ranges(struct io_pagetable *iopt, unsigned long room,
 	return nr;
 }
 
+/* Ranges that are far apart are many: then those less far apart become one */
+static unsigned int fit_ranges(struct io_pagetable *iopt,
+			       struct interval_tree_node *nodes)
+{
+	unsigned long room = ROOM;
+	unsigned int nr;
+
+	while ((nr = list_ranges(iopt, room, nodes)) > MAX_RANGES)
+		room *= 2;
+	return nr;
+}
+
 static void set_granule(struct iommufd_dirty_user *user)
 {
 	user->provider.granule_min = user->device->page_size;
@@ -231,11 +246,13 @@ static int start_log(struct iommufd_dirty_device *device)
 		rc = start_pushing(device);
 	else
 		rc = start_driver(device, nodes,
-				  list_ranges(device->iopt, ROOM, nodes));
+				  fit_ranges(device->iopt, nodes));
 	/* There may be no room, at the end of what it can address */
-	if (rc && rc != -ENOMEM && device->ops->collect)
-		rc = start_driver(device, nodes,
-				  list_ranges(device->iopt, PAGE_SIZE, nodes));
+	if (rc && rc != -ENOMEM && device->ops->collect) {
+		nr = list_ranges(device->iopt, PAGE_SIZE, nodes);
+		if (nr <= MAX_RANGES)
+			rc = start_driver(device, nodes, nr);
+	}
 	if (rc)
 		stop_log(device);
 	return rc;

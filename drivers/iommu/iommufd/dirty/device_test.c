@@ -19,6 +19,7 @@
 #define BASE	0x80000000UL
 #define NR	512U		/* pages from BASE on that tests look at */
 #define MAPPED	256U		/* of which the first are mapped */
+#define RANGES	256U		/* a driver takes as many */
 
 struct fixture {
 	struct iommufd_ioas ioas;
@@ -37,8 +38,8 @@ struct fixture {
 	int start_rc;
 	int collect_rc;
 	unsigned int nr;
-	unsigned long first[2];
-	unsigned long last[2];
+	unsigned long first[RANGES];
+	unsigned long last[RANGES];
 };
 
 static struct fixture *fix;	/* suites run one at a time */
@@ -126,10 +127,9 @@ static void dma(unsigned int first, unsigned int end)
 
 /* ---- Fixture ---- */
 
-static void insert_area(unsigned int i, unsigned long iova, unsigned long last)
+static void insert(struct iopt_area *area, unsigned long iova,
+		   unsigned long last)
 {
-	struct iopt_area *area = &fix->area[i];
-
 	area->node.start = iova;
 	area->node.last = last;
 	area->pages = ERR_PTR(-EINVAL);	/* mapped, and nobody looks into it */
@@ -138,6 +138,11 @@ static void insert_area(unsigned int i, unsigned long iova, unsigned long last)
 	down_write(&iopt()->iova_rwsem);
 	interval_tree_insert(&area->node, &iopt()->area_itree);
 	up_write(&iopt()->iova_rwsem);
+}
+
+static void insert_area(unsigned int i, unsigned long iova, unsigned long last)
+{
+	insert(&fix->area[i], iova, last);
 }
 
 static int map(unsigned int i)
@@ -304,6 +309,39 @@ static void starts_anew(struct kunit *test)
 	expect(test, 0, 7, 8);
 	expect(test, 0, 0, 0);
 	KUNIT_EXPECT_EQ(test, 1, lost());
+}
+
+static bool is_logged(unsigned long iova)
+{
+	unsigned int r;
+
+	for (r = 0; r != fix->nr; r++)
+		if (fix->first[r] <= iova && fix->last[r] >= iova)
+			return true;
+	return false;
+}
+
+/* More than a driver takes */
+static void is_scattered(struct kunit *test)
+{
+	const unsigned int nr = 3 * RANGES;
+	struct iopt_area *areas = kunit_kcalloc(test, nr, sizeof(*areas),
+						GFP_KERNEL);
+	unsigned int i;
+
+	KUNIT_ASSERT_NOT_NULL(test, areas);
+	for (i = 0; i != nr; i++)
+		insert(&areas[i], (i + 1) * 3ULL * SZ_1G,
+		       (i + 1) * 3ULL * SZ_1G + SZ_4K - 1);
+	begin(test, &pull_ops);
+	KUNIT_EXPECT_LT(test, 1, fix->nr);
+	KUNIT_EXPECT_LE(test, fix->nr, RANGES);
+	for (i = 0; i != nr; i++)
+		KUNIT_EXPECT_TRUE(test, is_logged(iopt_area_iova(&areas[i])));
+	KUNIT_EXPECT_TRUE(test, is_logged(page(0)));
+	dma(1, 2);
+	expect(test, 0, 1, 2);
+	KUNIT_EXPECT_EQ(test, 0, lost());
 }
 
 static void has_no_room(struct kunit *test)
@@ -542,6 +580,7 @@ static struct kunit_case device_test_cases[] = {
 	KUNIT_CASE(reads_and_clears),
 	KUNIT_CASE(has_room),
 	KUNIT_CASE(starts_anew),
+	KUNIT_CASE_SLOW(is_scattered),
 	KUNIT_CASE(has_no_room),
 	KUNIT_CASE(fails),
 	KUNIT_CASE(unmaps),

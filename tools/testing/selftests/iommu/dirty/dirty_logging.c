@@ -214,10 +214,7 @@ static void widen_ring(struct shadow *s, uint64_t granule)
 		}                                                              \
 	} while (0)
 
-static bool has_it(const FIXTURE_VARIANT(logging) *variant)
-{
-	return variant->on_base || !on_base();
-}
+#define HAS_IT()	(variant->on_base || !on_base())
 
 /* ---- Tests ---- */
 
@@ -227,9 +224,9 @@ TEST_F(logging, offered)
 	struct vm *vm = &self->vm;
 	uint32_t hwpt;
 
-	EXPECT_EQ(has_it(variant) ? 0 : -ENOTTY, probe(d));
-	EXPECT_EQ(has_it(variant) ? 0 : -ENOTTY, start(d, &self->shadow));
-	EXPECT_EQ(has_it(variant) ? 0 : -ENOTTY, log_stop(d));
+	EXPECT_EQ(HAS_IT() ? 0 : -ENOTTY, probe(d));
+	EXPECT_EQ(HAS_IT() ? 0 : -ENOTTY, start(d, &self->shadow));
+	EXPECT_EQ(HAS_IT() ? 0 : -ENOTTY, log_stop(d));
 	if (variant->config.no_ad || on_base())
 		return;
 	/* who has allocated an HWPT for it asks there */
@@ -249,7 +246,7 @@ TEST_F(logging, reports)
 	struct shadow *s = &self->shadow;
 	struct dsim *d = &self->dev;
 
-	if (!has_it(variant))
+	if (!HAS_IT())
 		SKIP(return, "the base kernel asks devices only");
 	ASSERT_EQ(0, dma(d, s, 0, 20));
 	ASSERT_EQ(0, start(d, s));
@@ -476,7 +473,7 @@ TEST_F(logging, migrates)
 	uint64_t page_size = SZ_4K;
 	uint8_t *dest;
 
-	if (!has_it(variant))
+	if (!HAS_IT())
 		SKIP(return, "the base kernel asks devices only");
 	dest = malloc(PAGES * SZ_4K);
 	ASSERT_NE(NULL, dest);
