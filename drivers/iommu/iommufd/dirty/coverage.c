@@ -5,6 +5,7 @@
  */
 #include <kunit/visibility.h>
 #include <linux/iommu.h>
+#include <linux/iommufd_dirty.h>
 #include <linux/moduleparam.h>
 #include <linux/slab.h>
 #include <linux/string.h>
@@ -114,14 +115,17 @@ best_of(const struct iommufd_dirty_tracker *tracker,
 }
 
 static bool is_read(const struct iommufd_dirty_tracker *tracker,
-		    const struct iommufd_hwpt_paging *hwpt)
+		    const struct iommufd_dirty_attachment *at)
 {
 	struct iommufd_dirty_reader *reader;
 
-	/* Who reads of no HWPT in particular reads of all */
-	list_for_each_entry(reader, &tracker->readers, node)
-		if (!reader->hwpt || reader->hwpt == hwpt)
+	list_for_each_entry(reader, &tracker->readers, node) {
+		/* Who reads of no HWPT in particular reads of all */
+		bool reads = !reader->hwpt || reader->hwpt == at->hwpt;
+
+		if (reader->logs ? reader->idev == at->idev : reads)
 			return true;
+	}
 	return false;
 }
 
@@ -156,13 +160,14 @@ int iommufd_dirty_choose(struct iommufd_dirty_tracker *tracker)
 	lockdep_assert_held(&tracker->lock);
 	list_for_each_entry(provider, &tracker->providers, node)
 		provider->wanted = provider == &tracker->access ||
-				   (provider->exact && provider->hwpt &&
+				   (provider->hwpt &&
+				    provider == &provider->hwpt->dirty.iommu &&
 				    !has_device(tracker, provider->hwpt));
 	list_for_each_entry(at, &tracker->attached, node) {
 		at->next = best_of(tracker, at);
 		if (at->next)
 			at->next->wanted = true;
-		else if (is_read(tracker, at->hwpt))
+		else if (is_read(tracker, at))
 			rc = -EOPNOTSUPP;
 	}
 	return rc;
@@ -212,6 +217,8 @@ bool iommufd_dirty_capable(struct iommufd_device *idev)
 	u32 allowed = allowed_for(NULL, idev);
 
 	return (allowed & BIT(IOMMU_DIRTY_PROVIDER_ALL)) ||
+	       ((allowed & BIT(IOMMU_DIRTY_PROVIDER_DEVICE)) &&
+		idev->dirty_device.ops) ||
 	       ((allowed & BIT(IOMMU_DIRTY_PROVIDER_IOMMU)) &&
 		device_iommu_capable(idev->dev, IOMMU_CAP_DIRTY_TRACKING));
 }
@@ -229,18 +236,18 @@ int iommufd_dirty_hwpt_alloc_flags(struct iommufd_hwpt_paging *hwpt,
 				   struct iommufd_device *idev, u32 *flags)
 {
 	u32 allowed = allowed_for(&hwpt->ioas->iopt.dirty, idev);
+	u32 can = BIT(IOMMU_DIRTY_PROVIDER_ALL);
 
 	hwpt->dirty.asked = *flags & IOMMU_HWPT_ALLOC_DIRTY_TRACKING;
 	if (!hwpt->dirty.asked)
 		return 0;
+	if (idev->dirty_device.ops)
+		can |= BIT(IOMMU_DIRTY_PROVIDER_DEVICE);
 	if (device_iommu_capable(idev->dev, IOMMU_CAP_DIRTY_TRACKING))
-		return allowed & (BIT(IOMMU_DIRTY_PROVIDER_IOMMU) |
-				  BIT(IOMMU_DIRTY_PROVIDER_ALL)) ?
-			       0 : -EOPNOTSUPP;
-	if (!(allowed & BIT(IOMMU_DIRTY_PROVIDER_ALL)))
-		return -EOPNOTSUPP;
-	*flags &= ~IOMMU_HWPT_ALLOC_DIRTY_TRACKING;
-	return 0;
+		can |= BIT(IOMMU_DIRTY_PROVIDER_IOMMU);
+	else
+		*flags &= ~IOMMU_HWPT_ALLOC_DIRTY_TRACKING;
+	return allowed & can ? 0 : -EOPNOTSUPP;
 }
 
 static struct iommufd_dirty_attachment *
@@ -299,17 +306,24 @@ int iommufd_dirty_attach(struct iommufd_hwpt_paging *hwpt,
 	if (hwpt->dirty.sink)
 		at->can[IOMMU_DIRTY_PROVIDER_IOMMU] = &hwpt->dirty.iommu;
 	at->can[IOMMU_DIRTY_PROVIDER_ALL] = &hwpt->dirty.all;
+	rc = iommufd_dirty_device_attach(at);
+	if (rc)
+		goto err_free;
 
 	iopt = &hwpt->ioas->iopt;
 	iommufd_dirty_lock(iopt);
 	rc = attach_locked(iopt, at);
 	iommufd_dirty_unlock(iopt);
-	if (rc) {
-		kfree(at);
-		return rc;
-	}
+	if (rc)
+		goto err_detach;
 	hlist_add_head(&at->idev_node, &idev->dirty_attached);
 	return 0;
+
+err_detach:
+	iommufd_dirty_device_detach(at);
+err_free:
+	kfree(at);
+	return rc;
 }
 EXPORT_SYMBOL_IF_KUNIT(iommufd_dirty_attach);
 
@@ -339,9 +353,45 @@ void iommufd_dirty_detach(struct iommufd_hwpt_paging *hwpt,
 	/* What stood for no other is stopped, and collected */
 	iommufd_dirty_update(iopt);
 	iommufd_dirty_unlock(iopt);
+	iommufd_dirty_device_detach(at);
 	kfree(at);
+	iommufd_dirty_device_left(idev, iopt);
 }
 EXPORT_SYMBOL_IF_KUNIT(iommufd_dirty_detach);
+
+/**
+ * iommufd_dirty_can_log() - Whether DMA logging of a device tells the truth
+ * @idev: the device
+ *
+ * What is attached to an HWPT that was allocated for dirty tracking is asked there,
+ * but for a device with a tracker of its own, which has always had DMA logging.
+ *
+ * Context: process.
+ *
+ * Return: true when it logs; when it is known what the device writes where it is
+ * attached; or, as long as it is not, when it could be.
+ */
+bool iommufd_dirty_can_log(struct iommufd_device *idev)
+{
+	struct iommufd_dirty_attachment *at;
+
+	guard(mutex)(&idev->igroup->lock);
+	if (idev->dirty_logging)
+		return true;
+	hlist_for_each_entry(at, &idev->dirty_attached, idev_node) {
+		struct iommufd_dirty_tracker *tracker =
+			&at->hwpt->ioas->iopt.dirty;
+
+		if (at->pasid != IOMMU_NO_PASID)
+			continue;
+		if (at->hwpt->dirty.asked && !idev->dirty_device.ops)
+			return false;
+		guard(mutex)(&tracker->lock);
+		return best_of(tracker, at);
+	}
+	return iommufd_dirty_capable(idev);
+}
+EXPORT_SYMBOL_NS_GPL(iommufd_dirty_can_log, "IOMMUFD");
 
 /* ---- Coverage, for user space ---- */
 
@@ -362,6 +412,8 @@ static enum iommu_dirty_reason reason(struct iommufd_device *idev,
 	bool supported;
 
 	supported = type == IOMMU_DIRTY_PROVIDER_ALL ||
+		    (type == IOMMU_DIRTY_PROVIDER_DEVICE &&
+		     idev->dirty_device.ops) ||
 		    (type == IOMMU_DIRTY_PROVIDER_IOMMU &&
 		     device_iommu_capable(idev->dev, IOMMU_CAP_DIRTY_TRACKING));
 	if (at && at->can[type]) {

@@ -5,12 +5,14 @@
  *   bitmap.c    sparse bitmap of pending bits, and its way to user space
  *   tracker.c   one per IOAS: readers, mappings, what is taken and who gets it
  *   domain.c    provider: the page table of an HWPT
+ *   device.c    provider: a device's own tracker
  *   access.c    provider: emulated devices, which write through accesses
  *   all.c       provider: nobody knows, so everything is dirty
  *   coverage.c  which provider stands for which device, and policy
  *   hwpt.c      the HWPT as a reader: SET and GET of its dirty bitmap
  *   log.c       the dirty log: bits that user space maps
  *   log_bits.c  its bits, set here and taken there
+ *   logging.c   DMA logging of a vfio device, as a reader
  *   feed.c      the reader that fills a log with what an IOAS's devices write
  *   stats.c     tracepoints and debugfs
  *
@@ -41,6 +43,7 @@
 #include <uapi/linux/iommufd.h>
 
 struct dirty_feed_largest;
+struct dirty_range;
 struct eventfd_ctx;
 struct io_pagetable;
 struct iommu_iotlb_gather;
@@ -48,6 +51,7 @@ struct iommufd_access;
 struct iommufd_ctx;
 struct iommufd_device;
 struct iommufd_dirty_ctx;
+struct iommufd_dirty_device_ops;
 struct iommufd_dirty_feed;
 struct iommufd_dirty_provider;
 struct iommufd_hwpt_paging;
@@ -147,7 +151,9 @@ void dirty_cursor_finish(struct dirty_cursor *cursor);
  *	  nobody else.
  * @active: started, and in the tracker's list; under @lock
  * @node: link in that list
- * @hwpt: reads what is written through this HWPT, and by accesses
+ * @hwpt: reads what is written through this HWPT, and by accesses; NULL: all
+ * @logs: reads for one device or access: others may be there that nobody tracks
+ * @idev: the device that it reads for, or NULL
  * @feed: it is part of this, and brings bits to a dirty log; or NULL
  * @pending: bits not yet read.  Bits are taken, and chunks freed, under @lock;
  *	     of a feed, under the tracker's.
@@ -163,6 +169,8 @@ struct iommufd_dirty_reader {
 	bool active;
 	struct list_head node;
 	struct iommufd_hwpt_paging *hwpt;
+	bool logs;
+	struct iommufd_device *idev;
 	struct iommufd_dirty_feed *feed;
 	struct dirty_bitmap pending;
 	bool must_prune;
@@ -183,6 +191,10 @@ struct iommufd_dirty_reader {
  *	     that bits may be missing; the range is then reported dirty.
  * @unmap: Record what was written in a range that is to be unmapped.  Without
  *	   it @collect does.
+ * @map: A range is about to be mapped, and can be written from then on.
+ * @unmap_flushed: A range that @unmap was called for can no longer be written; its
+ *		   area goes after this.  What was written since is pushed, it is
+ *		   not recorded.
  *
  * All are called with iova_rwsem held, for writing only by @unmap, and with the
  * tracker's lock, so one at a time.  They may sleep.  @collect and @unmap record
@@ -201,6 +213,12 @@ struct iommufd_dirty_provider_ops {
 	int (*unmap)(struct io_pagetable *iopt,
 		     struct iommufd_dirty_provider *provider,
 		     unsigned long iova, unsigned long last);
+	void (*map)(struct io_pagetable *iopt,
+		    struct iommufd_dirty_provider *provider,
+		    unsigned long iova, unsigned long last);
+	void (*unmap_flushed)(struct io_pagetable *iopt,
+			      struct iommufd_dirty_provider *provider,
+			      unsigned long iova, unsigned long last);
 };
 
 /**
@@ -254,6 +272,60 @@ struct iommufd_dirty_provider {
 };
 
 /**
+ * struct iommufd_dirty_device - a device's own tracker
+ * @ops: what the driver can do; NULL: there is none.  Fixed before the device is
+ *	 attached.
+ * @data: for @ops
+ * @iopt: the IOAS that it tracks at present, or NULL
+ * @users: struct iommufd_dirty_user for which it runs
+ * @started: the driver was started
+ * @error: why the driver must be started anew, or 0
+ * @page_size: bytes that it tells apart
+ * @nr_ranges: how many of @ranges there are
+ * @ranges: what the driver logs
+ * @sink: takes what the driver reports
+ * @held_lock: protects @held
+ * @held: ranges that are dirty until told, see iommufd_dirty_hold()
+ *
+ * Part of the device.  A driver has one log for all that the device writes, and
+ * knows addresses only: it tracks one IOAS at a time.  While @iopt is set, all of
+ * the rest is under the lock of that tracker, and @users is read under it or RCU.
+ * @error may be set at any time.
+ */
+struct iommufd_dirty_device {
+	const struct iommufd_dirty_device_ops *ops;
+	void *data;
+	struct io_pagetable *iopt;
+	struct list_head users;
+	bool started;
+	int error;
+	u64 page_size;
+	unsigned int nr_ranges;
+	struct dirty_range *ranges;
+	struct iova_bitmap *sink;
+	spinlock_t held_lock;
+	struct rb_root_cached held;
+};
+
+/**
+ * struct iommufd_dirty_user - a device's own tracker, as a provider
+ * @provider: of the bits that the device writes through one HWPT
+ * @device: the tracker
+ * @iopt: of the HWPT
+ * @node: link in &iommufd_dirty_device.users while it runs
+ * @gap: nobody logged for a while: all is to be reported dirty
+ *
+ * Part of the attachment, under the tracker's lock.
+ */
+struct iommufd_dirty_user {
+	struct iommufd_dirty_provider provider;
+	struct iommufd_dirty_device *device;
+	struct io_pagetable *iopt;
+	struct list_head node;
+	int gap;
+};
+
+/**
  * struct iommufd_dirty_attachment - a device that writes to the IOAS
  * @node: link in the tracker's list
  * @idev_node: link in the device's list, under its group's lock
@@ -263,6 +335,7 @@ struct iommufd_dirty_provider {
  * @can: by type, the providers that there are for it, whatever policy says
  * @next: the one that is to stand for it; NULL: none can
  * @does: the one that does
+ * @own: the device's own tracker, if it has one
  *
  * Exists from before the device can write until after it no longer can.  All but
  * @idev_node is under the tracker's lock.
@@ -276,6 +349,7 @@ struct iommufd_dirty_attachment {
 	struct iommufd_dirty_provider *can[IOMMU_DIRTY_PROVIDERS];
 	struct iommufd_dirty_provider *next;
 	struct iommufd_dirty_provider *does;
+	struct iommufd_dirty_user own;
 };
 
 /* ---- Tracker ---- */
@@ -373,6 +447,9 @@ void iommufd_dirty_push_unflushed(struct iommufd_dirty_tracker *tracker,
 				  struct iommufd_dirty_provider *provider,
 				  unsigned long iova, unsigned long last);
 u64 iommufd_dirty_provider_pages(const struct iommufd_dirty_provider *provider);
+void iommufd_dirty_report_all(struct io_pagetable *iopt,
+			      struct iommufd_dirty_provider *provider,
+			      unsigned long iova, unsigned long last, int rc);
 void iommufd_dirty_record_range(struct iommufd_dirty_tracker *tracker,
 				struct iommufd_dirty_provider *provider,
 				unsigned long iova, unsigned long last);
@@ -431,6 +508,11 @@ int iommufd_dirty_domain_init(struct iommufd_hwpt_paging *hwpt);
 void iommufd_dirty_domain_remove(struct iommufd_hwpt_paging *hwpt);
 void iommufd_dirty_domain_free(struct iommufd_hwpt_paging *hwpt);
 
+/* ---- Provider: a device's own tracker ---- */
+
+int iommufd_dirty_device_attach(struct iommufd_dirty_attachment *at);
+void iommufd_dirty_device_detach(struct iommufd_dirty_attachment *at);
+
 /* ---- Provider: everything ---- */
 
 void iommufd_dirty_all_init(struct iommufd_dirty_provider *provider,
@@ -471,6 +553,18 @@ int iommufd_dirty_set_policy(struct iommufd_ucmd *ucmd);
 
 int iommufd_dirty_hwpt_init(struct iommufd_hwpt_paging *hwpt);
 void iommufd_dirty_hwpt_release(struct iommufd_hwpt_paging *hwpt);
+
+/* ---- DMA logging of vfio devices ---- */
+
+void iommufd_dirty_device_left(struct iommufd_device *idev,
+			       struct io_pagetable *iopt);
+void iommufd_dirty_access_left(struct iommufd_access *access);
+bool iommufd_dirty_auto_fits(struct iommufd_device *idev,
+			     struct iommufd_hwpt_paging *hwpt);
+struct iommufd_hwpt_paging *
+iommufd_dirty_auto_domain(struct iommufd_device *idev,
+			  struct iommufd_ioas *ioas, ioasid_t pasid,
+			  bool immediate_attach);
 
 /* ---- Dirty logs ---- */
 

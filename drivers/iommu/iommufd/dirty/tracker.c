@@ -221,13 +221,22 @@ void iommufd_dirty_push_unflushed(struct iommufd_dirty_tracker *tracker,
 }
 EXPORT_SYMBOL_IF_KUNIT(iommufd_dirty_push_unflushed);
 
-/*
+/**
+ * iommufd_dirty_report_all() - What was written is not known
+ * @iopt: the IOAS
+ * @provider: who should know
+ * @iova: first address
+ * @last: last address
+ * @rc: what went wrong
+ *
  * Whatever went wrong, the pages may have been written: say so, once, and count
  * it.
+ *
+ * Context: process; iova_rwsem and the tracker's lock are held.
  */
-static void report_all(struct io_pagetable *iopt,
-		       struct iommufd_dirty_provider *provider,
-		       unsigned long iova, unsigned long last, int rc)
+void iommufd_dirty_report_all(struct io_pagetable *iopt,
+			      struct iommufd_dirty_provider *provider,
+			      unsigned long iova, unsigned long last, int rc)
 {
 	struct iommufd_dirty_tracker *tracker = &iopt->dirty;
 	struct iommufd_dirty_reader *reader;
@@ -283,7 +292,8 @@ static void collect_from(struct io_pagetable *iopt,
 		rc = provider->ops->collect(iopt, provider, iova, last, clear);
 	missed = finish_record(&iopt->dirty, provider);
 	if (rc || missed)
-		report_all(iopt, provider, iova, last, rc ?: missed);
+		iommufd_dirty_report_all(iopt, provider, iova, last,
+					 rc ?: missed);
 
 	ns = ktime_get_ns() - start;
 	provider->ns += ns;
@@ -405,9 +415,11 @@ again:
 		/* No device needs it, and it failed already */
 		if (provider->failed)
 			return failed;
-		failed = start_provider(iopt, provider);
-		if (failed)
-			goto again;
+		rc = start_provider(iopt, provider);
+		if (rc)
+			failed = rc;
+		/* That it failed, or what it tells apart, is known now */
+		goto again;
 	}
 
 	iommufd_dirty_chosen(iopt);
@@ -760,16 +772,23 @@ void iommufd_dirty_ioas_destroy(struct iommufd_ioas *ioas)
  */
 int iommufd_dirty_map(struct iopt_area *area, struct iopt_pages *pages)
 {
-	struct iommufd_dirty_tracker *tracker = &area->iopt->dirty;
+	struct io_pagetable *iopt = area->iopt;
+	struct iommufd_dirty_tracker *tracker = &iopt->dirty;
+	struct iommufd_dirty_provider *provider;
 	struct iommufd_dirty_reader *reader;
 	int rc;
 
+	guard(rwsem_read)(&iopt->iova_rwsem);
 	guard(mutex)(&tracker->lock);
 	list_for_each_entry(reader, &tracker->readers, node) {
 		rc = populate(reader, area, pages);
 		if (rc)
 			return rc;
 	}
+	list_for_each_entry(provider, &iopt->dirty.providers, node)
+		if (provider->running && provider->ops->map)
+			provider->ops->map(iopt, provider, iopt_area_iova(area),
+					   iopt_area_last_iova(area));
 	return 0;
 }
 EXPORT_SYMBOL_IF_KUNIT(iommufd_dirty_map);
@@ -855,9 +874,15 @@ EXPORT_SYMBOL_IF_KUNIT(iommufd_dirty_unmap);
 void iommufd_dirty_unmap_flushed(struct io_pagetable *iopt, unsigned long iova,
 				 unsigned long last)
 {
+	struct iommufd_dirty_provider *provider;
 	struct iommufd_dirty_reader *reader;
 
+	guard(rwsem_read)(&iopt->iova_rwsem);
 	guard(mutex)(&iopt->dirty.lock);
+	list_for_each_entry(provider, &iopt->dirty.providers, node)
+		if (provider->running && provider->ops->unmap_flushed)
+			provider->ops->unmap_flushed(iopt, provider, iova,
+						     last);
 	list_for_each_entry(reader, &iopt->dirty.readers, node)
 		if (reader->feed)
 			dirty_feed_unmap(reader->feed, iova, last);

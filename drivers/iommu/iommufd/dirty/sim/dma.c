@@ -67,6 +67,7 @@ static int move(struct dsim_port *port, u64 iova, void *buf, size_t len,
 		if (access == DSIM_PERM_W) {
 			memcpy_to_page(pfn_to_page(PHYS_PFN(pa)),
 				       offset_in_page(pa), buf, n);
+			dsim_tracker_wrote(port->tracker, iova, n);
 			port->stats.bytes_written += n;
 		} else {
 			memcpy_from_page(buf, pfn_to_page(PHYS_PFN(pa)),
@@ -135,6 +136,7 @@ int dsim_dma_add(struct dsim_port *port, u64 iova, u64 addend,
 	word = page + offset_in_page(pa);
 	WRITE_ONCE(*word, cpu_to_le64(le64_to_cpu(READ_ONCE(*word)) + addend));
 	kunmap_local(page);
+	dsim_tracker_wrote(port->tracker, iova, sizeof(*word));
 	port->stats.bytes_read += sizeof(*word);
 	port->stats.bytes_written += sizeof(*word);
 	return 0;

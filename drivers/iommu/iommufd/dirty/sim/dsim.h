@@ -10,6 +10,7 @@
  *   engine.c     the device: registers and descriptor ring
  *   pci.c        the device: config space, BAR, interrupts
  *   migration.c  the device: what a migration stops and carries
+ *   tracker.c    the device: its own dirty tracker
  *   vfio.c       the device, as a vfio device
  *
  * The hardware side never calls the page table code that software uses: it
@@ -31,8 +32,16 @@
 #include <linux/vfio.h>
 #include <linux/vfio_pci_migration.h>
 #include <linux/wait.h>
+#include <uapi/linux/iommufd.h>
 
 #include "dsim_regs.h"
+
+/* The unpatched kernel has nobody who listens to a device that tells */
+#ifdef IOMMU_DIRTY_SET_POLICY
+#define DSIM_CAN_PUSH	1
+#else
+#define DSIM_CAN_PUSH	0
+#endif
 
 /* ---- Walker ---- */
 
@@ -179,6 +188,18 @@ unsigned int dsim_tlb_flush(struct dsim_tlb *tlb, u64 start, u64 last);
 /* ---- IOMMU and its view of a device ---- */
 
 /**
+ * enum dsim_tracker_kind - the device's own dirty tracker
+ * @DSIM_TRACKER_NONE: there is none
+ * @DSIM_TRACKER_PULL: it keeps a log, and is asked
+ * @DSIM_TRACKER_PUSH: it tells
+ */
+enum dsim_tracker_kind {
+	DSIM_TRACKER_NONE,
+	DSIM_TRACKER_PULL,
+	DSIM_TRACKER_PUSH,
+};
+
+/**
  * struct dsim_options - how a device was asked to be; fixed while it lives
  * @format: index into dsim_formats
  * @page_sizes: bitmap of page sizes the IOMMU may use; 0 is every one
@@ -188,6 +209,9 @@ unsigned int dsim_tlb_flush(struct dsim_tlb *tlb, u64 start, u64 last);
  * @precopy: the device has the PRE_COPY states
  * @revoke_mmio: there is no MMIO while the device does not run
  * @mem_pages: pages of memory that the device has of its own
+ * @tracker: its own dirty tracker
+ * @granule: bytes that this one tells apart, a power of two
+ * @ranges: how many ranges it can log; 0: any number
  */
 struct dsim_options {
 	enum dsim_format_id format;
@@ -198,6 +222,9 @@ struct dsim_options {
 	bool precopy;
 	bool revoke_mmio;
 	unsigned int mem_pages;
+	enum dsim_tracker_kind tracker;
+	u64 granule;
+	unsigned int ranges;
 };
 
 /**
@@ -237,6 +264,7 @@ struct dsim_stats {
  * @domain: the page table in use, NULL is blocked; under @lock
  * @node: link in the domain's list, under the domain's lock
  * @tlb: under @lock
+ * @tracker: is told of writes, or NULL; under @lock
  * @stats: under @lock
  *
  * Made when the device is added to the IOMMU, freed with it.
@@ -248,6 +276,7 @@ struct dsim_port {
 	struct dsim_domain *domain;
 	struct list_head node;
 	struct dsim_tlb tlb;
+	struct dsim_tracker *tracker;
 	struct dsim_stats stats;
 };
 
@@ -312,6 +341,7 @@ int dsim_dma_add(struct dsim_port *port, u64 iova, u64 addend,
 /* ---- Device ---- */
 
 struct eventfd_ctx;
+struct dsim_log_range;
 struct task_struct;
 
 /* The device's own memory is saved by pages of this size */
@@ -350,12 +380,34 @@ struct dsim_regs {
 	u32 mem_at;
 };
 
+/**
+ * struct dsim_tracker - a device's own dirty tracker
+ * @lock: serializes software that starts, reads and stops the log; outside of the
+ *	  port's lock
+ * @on: writes are logged, or pushed; under the port's lock
+ * @broken: it cannot be used, by fault injection; under the port's lock
+ * @granule: bytes that it tells apart; changes while it is off
+ * @nr_ranges: how many of @ranges there are
+ * @ranges: what is logged; both change under @lock while it is off
+ * @idev: to whom writes are told; NULL: they are logged
+ */
+struct dsim_tracker {
+	struct mutex lock;
+	bool on;
+	bool broken;
+	u64 granule;
+	unsigned int nr_ranges;
+	struct dsim_log_range *ranges;
+	struct iommufd_device *idev;
+};
+
 #define DSIM_CONFIG_SIZE	256
 
 /**
  * struct dsim_device - a simulated device
  * @vdev: the vfio device; its reference count is this structure's
  * @port: the way to memory
+ * @tracker: its own dirty tracker
  * @thread: executes descriptors while the device is open
  * @wait: where @thread sleeps
  * @kicked: something happened since @thread last looked
@@ -380,6 +432,7 @@ struct dsim_regs {
 struct dsim_device {
 	struct vfio_device vdev;
 	struct dsim_port *port;
+	struct dsim_tracker tracker;
 	struct task_struct *thread;
 	wait_queue_head_t wait;
 	atomic_t kicked;
@@ -433,6 +486,15 @@ void dsim_pci_release_irqs(struct dsim_device *ddev);
 
 /* migration.c */
 int dsim_migration_init(struct dsim_device *ddev);
+
+/* tracker.c */
+void dsim_tracker_init(struct dsim_device *ddev);
+void dsim_tracker_destroy(struct dsim_device *ddev);
+void dsim_tracker_wrote(struct dsim_tracker *tracker, u64 iova, size_t len);
+void dsim_tracker_reset(struct dsim_device *ddev);
+int dsim_tracker_bind(struct vfio_device *vdev, struct iommufd_ctx *ictx,
+		      u32 *id);
+void dsim_tracker_break(struct dsim_port *port, bool broken);
 
 /* vfio.c */
 extern struct platform_driver dsim_platform_driver;

@@ -375,6 +375,7 @@ void dsim_engine_reset(struct dsim_device *ddev)
 	memset(ddev->doorbell_page, 0, PAGE_SIZE);
 	if (ddev->mem)
 		memset(ddev->mem, 0, (size_t)ddev->mem_pages * DSIM_MEM_PAGE);
+	dsim_tracker_reset(ddev);
 }
 
 /**

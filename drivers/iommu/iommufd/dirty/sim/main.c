@@ -36,6 +36,7 @@ static enum dsim_format_id default_format;
  * @lock: protects everything below
  * @options: how the device is to be
  * @fault_no_flush: fault injection, see dsim_tlb_flush()
+ * @fault_tracker: fault injection, see dsim_tracker_break()
  * @pdev: the device while it is live
  */
 struct dsim_item {
@@ -43,6 +44,7 @@ struct dsim_item {
 	struct mutex lock;
 	struct dsim_options options;
 	bool fault_no_flush;
+	bool fault_tracker;
 	struct platform_device *pdev;
 };
 
@@ -72,8 +74,9 @@ static void apply_faults(struct dsim_item *di)
 {
 	struct dsim_port *port = dev_iommu_priv_get(&di->pdev->dev);
 
-	guard(spinlock)(&port->lock);
-	port->tlb.sticky_dirty = di->fault_no_flush;
+	scoped_guard(spinlock, &port->lock)
+		port->tlb.sticky_dirty = di->fault_no_flush;
+	dsim_tracker_break(port, di->fault_tracker);
 }
 
 static int go_live(struct dsim_item *di)
@@ -328,6 +331,107 @@ static ssize_t dsim_memory_store(struct config_item *item, const char *page,
 }
 CONFIGFS_ATTR(dsim_, memory);
 
+static const char *const tracker_names[] = {
+	[DSIM_TRACKER_NONE] = "none",
+	[DSIM_TRACKER_PULL] = "pull",
+	[DSIM_TRACKER_PUSH] = "push",
+};
+
+static ssize_t dsim_tracker_show(struct config_item *item, char *page)
+{
+	return sysfs_emit(page, "%s\n",
+			  tracker_names[to_item(item)->options.tracker]);
+}
+
+static ssize_t dsim_tracker_store(struct config_item *item, const char *page,
+				  size_t count)
+{
+	struct dsim_item *di = to_item(item);
+	int kind = sysfs_match_string(tracker_names, page);
+
+	if (kind < 0)
+		return kind;
+	if (kind == DSIM_TRACKER_PUSH && !DSIM_CAN_PUSH)
+		return -EOPNOTSUPP;
+	guard(mutex)(&di->lock);
+	if (di->pdev)
+		return -EBUSY;
+	di->options.tracker = kind;
+	return count;
+}
+CONFIGFS_ATTR(dsim_, tracker);
+
+static ssize_t dsim_granule_show(struct config_item *item, char *page)
+{
+	return sysfs_emit(page, "0x%llx\n", to_item(item)->options.granule);
+}
+
+static ssize_t dsim_granule_store(struct config_item *item, const char *page,
+				  size_t count)
+{
+	struct dsim_item *di = to_item(item);
+	u64 granule;
+	int rc;
+
+	rc = kstrtou64(page, 0, &granule);
+	if (rc)
+		return rc;
+	if (!is_power_of_2(granule) || granule < PAGE_SIZE || granule > SZ_1G)
+		return -EINVAL;
+	guard(mutex)(&di->lock);
+	if (di->pdev)
+		return -EBUSY;
+	di->options.granule = granule;
+	return count;
+}
+CONFIGFS_ATTR(dsim_, granule);
+
+static ssize_t dsim_ranges_show(struct config_item *item, char *page)
+{
+	return sysfs_emit(page, "%u\n", to_item(item)->options.ranges);
+}
+
+static ssize_t dsim_ranges_store(struct config_item *item, const char *page,
+				 size_t count)
+{
+	struct dsim_item *di = to_item(item);
+	unsigned int ranges;
+	int rc;
+
+	rc = kstrtouint(page, 0, &ranges);
+	if (rc)
+		return rc;
+	guard(mutex)(&di->lock);
+	if (di->pdev)
+		return -EBUSY;
+	di->options.ranges = ranges;
+	return count;
+}
+CONFIGFS_ATTR(dsim_, ranges);
+
+static ssize_t dsim_fault_tracker_show(struct config_item *item, char *page)
+{
+	return sysfs_emit(page, "%d\n", to_item(item)->fault_tracker);
+}
+
+static ssize_t dsim_fault_tracker_store(struct config_item *item,
+					const char *page, size_t count)
+{
+	struct dsim_item *di = to_item(item);
+	bool value;
+	int rc;
+
+	rc = kstrtobool(page, &value);
+	if (rc)
+		return rc;
+	guard(mutex)(&di->lock);
+	di->fault_tracker = value;
+	if (di->pdev)
+		apply_faults(di);
+	return count;
+}
+CONFIGFS_ATTR(dsim_, fault_tracker);
+
 static ssize_t dsim_fault_no_flush_show(struct config_item *item, char *page)
 {
 	return sysfs_emit(page, "%d\n", to_item(item)->fault_no_flush);
@@ -383,6 +487,10 @@ static struct configfs_attribute *dsim_item_attrs[] = {
 	&dsim_attr_precopy,
 	&dsim_attr_revoke_mmio,
 	&dsim_attr_memory,
+	&dsim_attr_tracker,
+	&dsim_attr_granule,
+	&dsim_attr_ranges,
+	&dsim_attr_fault_tracker,
 	&dsim_attr_fault_no_flush,
 	&dsim_attr_stats,
 	NULL,
@@ -422,6 +530,7 @@ static struct config_group *dsim_make_group(struct config_group *group,
 	di->options.tlb_entries = iotlb_entries;
 	di->options.ad = true;
 	di->options.p2p = true;
+	di->options.granule = PAGE_SIZE;
 	config_group_init_type_name(&di->group, name, &dsim_item_type);
 	return &di->group;
 }
@@ -502,3 +611,4 @@ module_exit(dsim_module_exit);
 MODULE_DESCRIPTION("Simulated IOMMU and DMA-queue device for dirty tracking");
 MODULE_LICENSE("GPL");
 MODULE_IMPORT_NS("GENERIC_PT_IOMMU");
+MODULE_IMPORT_NS("IOMMUFD");

@@ -29,6 +29,7 @@ static void dsim_release(struct vfio_device *vdev)
 {
 	struct dsim_device *ddev = to_dsim(vdev);
 
+	dsim_tracker_destroy(ddev);
 	kfree(ddev->bounce);
 	vfree(ddev->doorbell_page);
 	vfree(ddev->mem);
@@ -43,6 +44,7 @@ static int dsim_init(struct vfio_device *vdev)
 	ddev->port = dev_iommu_priv_get(vdev->dev);
 	mutex_init(&ddev->lock);
 	init_waitqueue_head(&ddev->wait);
+	dsim_tracker_init(ddev);
 	ddev->bounce = kmalloc(PAGE_SIZE, GFP_KERNEL);
 	ddev->doorbell_page = vmalloc_user(PAGE_SIZE);
 	if (!ddev->bounce || !ddev->doorbell_page)
@@ -312,7 +314,7 @@ static const struct vfio_device_ops dsim_vfio_ops = {
 	.ioctl = dsim_ioctl,
 	.get_region_info_caps = dsim_get_region_info,
 	.request = dsim_request,
-	.bind_iommufd = vfio_iommufd_physical_bind,
+	.bind_iommufd = dsim_tracker_bind,
 	.unbind_iommufd = vfio_iommufd_physical_unbind,
 	.attach_ioas = vfio_iommufd_physical_attach_ioas,
 	.detach_ioas = vfio_iommufd_physical_detach_ioas,

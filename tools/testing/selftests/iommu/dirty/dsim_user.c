@@ -74,6 +74,14 @@ int dsim_set(const char *name, const char *attr, const char *value)
 	return rc;
 }
 
+static int set_number(const char *name, const char *attr, uint64_t number)
+{
+	char value[32];
+
+	snprintf(value, sizeof(value), "0x%llx", (unsigned long long)number);
+	return dsim_set(name, attr, value);
+}
+
 /* Returns the counter, or -errno */
 long long dsim_stat(const char *name, const char *stat)
 {
@@ -108,7 +116,7 @@ int dsim_remove(const char *name)
 int dsim_create(struct dsim *d, const char *name,
 		const struct dsim_config *config)
 {
-	char path[PATH_MAX], value[32];
+	char path[PATH_MAX];
 	int rc;
 
 	memset(d, 0, sizeof(*d));
@@ -127,15 +135,10 @@ int dsim_create(struct dsim *d, const char *name,
 			return -errno;
 	}
 	rc = dsim_set(name, "format", config->format);
-	if (!rc && config->page_sizes) {
-		snprintf(value, sizeof(value), "0x%llx",
-			 (unsigned long long)config->page_sizes);
-		rc = dsim_set(name, "page_sizes", value);
-	}
-	if (!rc && config->iotlb_entries) {
-		snprintf(value, sizeof(value), "%u", config->iotlb_entries);
-		rc = dsim_set(name, "iotlb_entries", value);
-	}
+	if (!rc && config->page_sizes)
+		rc = set_number(name, "page_sizes", config->page_sizes);
+	if (!rc && config->iotlb_entries)
+		rc = set_number(name, "iotlb_entries", config->iotlb_entries);
 	if (!rc && config->no_ad)
 		rc = dsim_set(name, "ad", "0");
 	if (!rc && config->no_p2p)
@@ -144,10 +147,14 @@ int dsim_create(struct dsim *d, const char *name,
 		rc = dsim_set(name, "precopy", "1");
 	if (!rc && config->revoke_mmio)
 		rc = dsim_set(name, "revoke_mmio", "1");
-	if (!rc && config->memory) {
-		snprintf(value, sizeof(value), "%u", config->memory);
-		rc = dsim_set(name, "memory", value);
-	}
+	if (!rc && config->memory)
+		rc = set_number(name, "memory", config->memory);
+	if (!rc && config->tracker)
+		rc = dsim_set(name, "tracker", config->tracker);
+	if (!rc && config->granule)
+		rc = set_number(name, "granule", config->granule);
+	if (!rc && config->ranges)
+		rc = set_number(name, "ranges", config->ranges);
 	if (!rc)
 		rc = dsim_set(name, "live", "1");
 	if (rc)

@@ -75,6 +75,9 @@
  * @precopy: the device has PRE_COPY
  * @revoke_mmio: the device has no MMIO while it does not run
  * @memory: bytes of memory of the device's own
+ * @tracker: the device's own: "pull" or "push"; NULL: none
+ * @granule: bytes that this one tells apart, 0 for a page
+ * @ranges: how many ranges it can log, 0 for any number
  */
 struct dsim_config {
 	const char *format;
@@ -85,6 +88,9 @@ struct dsim_config {
 	bool precopy;
 	bool revoke_mmio;
 	unsigned int memory;
+	const char *tracker;
+	uint64_t granule;
+	unsigned int ranges;
 };
 
 /**
