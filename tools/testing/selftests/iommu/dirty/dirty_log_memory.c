@@ -57,22 +57,6 @@ FIXTURE_VARIANT_ADD(memory, by_file)
 	.how = IN_FILE,
 };
 
-static int map_file(struct vm *vm, int fd, uint64_t iova, uint64_t start,
-		    uint64_t length)
-{
-	struct iommu_ioas_map_file map = {
-		.size = sizeof(map),
-		.flags = MAP_RW | IOMMU_IOAS_MAP_FIXED_IOVA,
-		.ioas_id = vm->ioas,
-		.fd = fd,
-		.start = start,
-		.length = length,
-		.iova = iova,
-	};
-
-	return ioctl(vm->iommufd, IOMMU_IOAS_MAP_FILE, &map) ? -errno : 0;
-}
-
 FIXTURE_SETUP(memory)
 {
 	static const struct dsim_config config = { .format = "vtdss",
@@ -103,7 +87,7 @@ FIXTURE_SETUP(memory)
 			      0);
 	ASSERT_NE(MAP_FAILED, self->mem.ring);
 	self->mem.data = self->mem.ring + LOW_BYTES;
-	ASSERT_EQ(0, map_file(vm, self->mem.fd, RING_IOVA, 0, LOW_BYTES));
+	ASSERT_EQ(0, vm_map_file(vm, self->mem.fd, RING_IOVA, 0, LOW_BYTES));
 	ASSERT_EQ(0, dsim_map_doorbell(d));
 	ASSERT_EQ(0, dsim_start(d, (void *)self->mem.ring));
 }
@@ -128,8 +112,8 @@ static int map_as(const struct memory *mem, struct vm *vm, uint32_t how,
 	if (how == USER)
 		return vm_map(vm, iova, mem->data + first * SZ_4K, n * SZ_4K,
 			      MAP_RW);
-	return map_file(vm, mem->fd, iova, LOW_BYTES + first * SZ_4K,
-			n * SZ_4K);
+	return vm_map_file(vm, mem->fd, iova, LOW_BYTES + first * SZ_4K,
+			   n * SZ_4K);
 }
 
 #define MAP(_iova, _first, _n)                                                 \
@@ -522,8 +506,8 @@ TEST_F(memory, file_opened_again)
 	other = memfd_create("other", MFD_CLOEXEC);
 	ASSERT_LE(0, other);
 	ASSERT_EQ(0, ftruncate(other, LOW_BYTES + PAGES * SZ_4K));
-	ASSERT_EQ(0, map_file(&self->vm, again, DATA_IOVA, LOW_BYTES,
-			      PAGES * SZ_4K));
+	ASSERT_EQ(0, vm_map_file(&self->vm, again, DATA_IOVA, LOW_BYTES,
+				 PAGES * SZ_4K));
 	ASSERT_EQ(0, open_as(&self->mem, &self->vm, &log, IN_FILE, 0, PAGES,
 			     SZ_4K));
 	close(again);

@@ -59,22 +59,6 @@ FIXTURE_TEARDOWN(mappings)
 	EXPECT_EQ(0, dsim_remove(NAME));
 }
 
-static int map_file(struct vm *vm, int fd, uint64_t iova, uint64_t start,
-		    uint64_t length)
-{
-	struct iommu_ioas_map_file map = {
-		.size = sizeof(map),
-		.flags = MAP_RW | IOMMU_IOAS_MAP_FIXED_IOVA,
-		.ioas_id = vm->ioas,
-		.fd = fd,
-		.start = start,
-		.length = length,
-		.iova = iova,
-	};
-
-	return ioctl(vm->iommufd, IOMMU_IOAS_MAP_FILE, &map) ? -errno : 0;
-}
-
 static int copy(struct vm *vm, uint32_t to, uint64_t dst, uint64_t src,
 		uint64_t length)
 {
@@ -94,8 +78,8 @@ static int copy(struct vm *vm, uint32_t to, uint64_t dst, uint64_t src,
 /* Ring and data, as files, and the device at work on them */
 static int begin(struct vm *vm, struct dsim *d, int memfd, void *mem)
 {
-	return map_file(vm, memfd, RING_IOVA, 0, LOW_BYTES) ?:
-	       map_file(vm, memfd, DATA_IOVA, LOW_BYTES, PAGES * SZ_4K) ?:
+	return vm_map_file(vm, memfd, RING_IOVA, 0, LOW_BYTES) ?:
+	       vm_map_file(vm, memfd, DATA_IOVA, LOW_BYTES, PAGES * SZ_4K) ?:
 	       vm_track(vm, vm->hwpt, true) ?:
 	       dsim_map_doorbell(d) ?:
 	       dsim_start(d, mem);
@@ -234,10 +218,10 @@ TEST_F(mappings, remapped)
 			EXPECT_EQ(1ULL << i | 1ULL << 40, DATA_DIRTY());
 		ASSERT_EQ(0, vm_unmap(vm, DATA_IOVA, PAGES * SZ_4K));
 		/* in two parts, each time at another place */
-		ASSERT_EQ(0, map_file(vm, self->memfd, DATA_IOVA, LOW_BYTES,
-				      cut));
-		ASSERT_EQ(0, map_file(vm, self->memfd, DATA_IOVA + cut,
-				      LOW_BYTES + cut, PAGES * SZ_4K - cut));
+		ASSERT_EQ(0, vm_map_file(vm, self->memfd, DATA_IOVA, LOW_BYTES,
+					 cut));
+		ASSERT_EQ(0, vm_map_file(vm, self->memfd, DATA_IOVA + cut,
+					 LOW_BYTES + cut, PAGES * SZ_4K - cut));
 		EXPECT_EQ(i % 2 ? 0 : 1ULL << i | 1ULL << 40, DATA_DIRTY());
 		EXPECT_EQ(0, DATA_DIRTY());
 	}

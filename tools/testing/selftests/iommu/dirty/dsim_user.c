@@ -656,6 +656,22 @@ int vm_map(struct vm *vm, uint64_t iova, void *mem, size_t size, uint32_t prot)
 	return ioctl_errno(vm->iommufd, IOMMU_IOAS_MAP, &map);
 }
 
+int vm_map_file(struct vm *vm, int fd, uint64_t iova, uint64_t start,
+		uint64_t length)
+{
+	struct iommu_ioas_map_file map = {
+		.size = sizeof(map),
+		.flags = MAP_RW | IOMMU_IOAS_MAP_FIXED_IOVA,
+		.ioas_id = vm->ioas,
+		.fd = fd,
+		.start = start,
+		.length = length,
+		.iova = iova,
+	};
+
+	return ioctl_errno(vm->iommufd, IOMMU_IOAS_MAP_FILE, &map);
+}
+
 int vm_unmap(struct vm *vm, uint64_t iova, size_t size)
 {
 	struct iommu_ioas_unmap unmap = {

@@ -196,6 +196,8 @@ int vm_alloc_hwpt(struct vm *vm, struct dsim *d, uint32_t flags,
 int vm_alloc_memory(struct vm *vm, size_t data_size, bool huge);
 int vm_map_memory(struct vm *vm);
 int vm_map(struct vm *vm, uint64_t iova, void *mem, size_t size, uint32_t prot);
+int vm_map_file(struct vm *vm, int fd, uint64_t iova, uint64_t start,
+		uint64_t length);
 int vm_unmap(struct vm *vm, uint64_t iova, size_t size);
 int vm_learn_leaves(struct vm *vm, uint64_t page_sizes, size_t *large);
 int vm_track(struct vm *vm, uint32_t hwpt, bool enable);
