@@ -460,11 +460,11 @@ int iommufd_dirty_device_attach(struct iommufd_dirty_attachment *at)
 	struct iommufd_dirty_device *device = &at->idev->dirty_device;
 	struct iommufd_dirty_user *user = &at->own;
 	unsigned long granule;
-	atomic64_t __percpu *pushed;
+	u64 __percpu *pushed;
 
 	if (!device->ops)
 		return 0;
-	pushed = alloc_percpu_gfp(atomic64_t, GFP_KERNEL_ACCOUNT);
+	pushed = alloc_percpu_gfp(u64, GFP_KERNEL_ACCOUNT);
 	if (!pushed)
 		return -ENOMEM;
 	granule = READ_ONCE(device->page_size) ?: PAGE_SIZE;
