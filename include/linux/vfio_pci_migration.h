@@ -6,6 +6,9 @@
  * library is everything else that <linux/vfio.h> and user space ask for: the
  * states and the ways between them, data files, the stream with its checks,
  * precopy, reset and recovery.  It needs no more than a struct vfio_device.
+ *
+ * For variant drivers of vfio-pci there is more, CONFIG_VFIO_MIGRATION_PCI: struct
+ * vfio_mig_pci and the functions vfio_mig_pci_*().
  */
 #ifndef _LINUX_VFIO_PCI_MIGRATION_H
 #define _LINUX_VFIO_PCI_MIGRATION_H
@@ -70,6 +73,7 @@ struct vfio_mig_identity {
 #include <linux/rwsem.h>
 #include <linux/spinlock.h>
 #include <linux/vfio.h>
+#include <linux/vfio_pci_core.h>
 #include <linux/wait.h>
 
 struct vfio_mig;
@@ -187,9 +191,11 @@ struct vfio_mig_attributes {
  *	it is all that there is to come from @vdev to this structure.
  * @attributes: files in sysfs
  * @revokes_mmio: there is no MMIO while the device does not run
- * @mmio_lock: held to read while MMIO is accessed or mapped, to write while that is
- *	allowed or forbidden; nests inside @state_lock and mmap_lock
- * @mmio_off: it is forbidden; under @mmio_lock
+ * @mmio_lock: held to read while MMIO is accessed or mapped, to write while that
+ *	becomes forbidden; nests inside @state_lock and mmap_lock.  A lock that the
+ *	bus has for this, or @own_mmio_lock.
+ * @own_mmio_lock: of a device whose bus has none
+ * @mmio_off: it is forbidden; set under @mmio_lock, cleared without
  * @state_lock: protects everything below, and is held over the driver's ops; never
  *	over an access to user memory.
  * @state: enum vfio_device_mig_state
@@ -215,7 +221,8 @@ struct vfio_mig {
 	struct vfio_mig_attributes attributes;
 
 	bool revokes_mmio;
-	struct rw_semaphore mmio_lock;
+	struct rw_semaphore *mmio_lock;
+	struct rw_semaphore own_mmio_lock;
 	bool mmio_off;
 
 	struct mutex state_lock;
@@ -262,6 +269,113 @@ int vfio_mig_put(struct vfio_mig *mig, u32 type, const void *data, u32 length);
 
 void vfio_mig_precopy_changed(struct vfio_mig *mig);
 void vfio_mig_precopy_reinit(struct vfio_mig *mig);
+
+/* ---- Variant drivers of vfio-pci ---- */
+
+/**
+ * struct vfio_mig_pci - a PCI device that migrates; first in the driver's structure
+ * @core: the vfio-pci device
+ * @mig: its migration; its mmio_lock is @core's memory_lock
+ * @identity: whose state it has: the driver's, with the four IDs of this device
+ * @command: what the command register had before vfio_mig_pci_begin(); under
+ *	@core's memory_lock
+ *
+ * All there is to a variant driver that is not of its device::
+ *
+ *	struct nic {
+ *		struct vfio_mig_pci pci;
+ *		...
+ *	};
+ *
+ *	static int nic_init(struct vfio_device *vdev)
+ *	{
+ *		return vfio_mig_pci_init(to_vfio_mig_pci(vdev), &nic_mig_ops,
+ *					 &nic_identity, VFIO_MIG_P2P);
+ *	}
+ *
+ *	static const struct vfio_device_ops nic_ops = {
+ *		.name = "nic-vfio-pci",
+ *		.init = nic_init,
+ *		.release = vfio_pci_core_release_dev,
+ *		.open_device = vfio_mig_pci_open_device,
+ *		.close_device = vfio_mig_pci_close_device,
+ *		.bind_iommufd = vfio_iommufd_physical_bind,
+ *		VFIO_MIG_PCI_OPS,
+ *	};
+ *
+ *	static int nic_probe(struct pci_dev *pdev, const struct pci_device_id *id)
+ *	{
+ *		struct nic *nic = vfio_alloc_device(nic, pci.core.vdev,
+ *						    &pdev->dev, &nic_ops);
+ *
+ *		return IS_ERR(nic) ? PTR_ERR(nic) :
+ *				     vfio_mig_pci_register(&nic->pci);
+ *	}
+ *
+ *	static struct pci_driver nic_driver = {
+ *		.name = KBUILD_MODNAME,
+ *		.id_table = nic_ids,
+ *		.probe = nic_probe,
+ *		.remove = vfio_mig_pci_remove,
+ *		.err_handler = &vfio_mig_pci_err_handlers,
+ *		.driver_managed_dma = true,
+ *	};
+ *	module_pci_driver(nic_driver);
+ *
+ * A driver with something to do on one of these ways has a function of its own that
+ * calls the one that is there.
+ */
+struct vfio_mig_pci {
+	struct vfio_pci_core_device core;
+	struct vfio_mig mig;
+	struct vfio_mig_identity identity;
+	u16 command;
+};
+
+static inline struct vfio_mig_pci *to_vfio_mig_pci(struct vfio_device *vdev)
+{
+	return container_of(vdev, struct vfio_mig_pci, core.vdev);
+}
+
+static inline struct vfio_mig_pci *mig_to_vfio_mig_pci(struct vfio_mig *mig)
+{
+	return container_of(mig, struct vfio_mig_pci, mig);
+}
+
+/* What of struct vfio_device_ops no driver needs to see */
+#define VFIO_MIG_PCI_OPS						\
+	.ioctl = vfio_mig_pci_ioctl,					\
+	.get_region_info_caps = vfio_pci_ioctl_get_region_info,		\
+	.device_feature = vfio_pci_core_ioctl_feature,			\
+	.read = vfio_mig_pci_read,					\
+	.write = vfio_mig_pci_write,					\
+	.mmap = vfio_mig_pci_mmap,					\
+	.request = vfio_pci_core_request,				\
+	.match = vfio_pci_core_match,					\
+	.match_token_uuid = vfio_pci_core_match_token_uuid,		\
+	.unbind_iommufd = vfio_iommufd_physical_unbind,			\
+	.attach_ioas = vfio_iommufd_physical_attach_ioas,		\
+	.detach_ioas = vfio_iommufd_physical_detach_ioas
+
+int vfio_mig_pci_init(struct vfio_mig_pci *pci, const struct vfio_mig_ops *ops,
+		      const struct vfio_mig_identity *identity,
+		      unsigned int flags);
+int vfio_mig_pci_register(struct vfio_mig_pci *pci);
+void vfio_mig_pci_remove(struct pci_dev *pdev);
+extern const struct pci_error_handlers vfio_mig_pci_err_handlers;
+
+int vfio_mig_pci_open_device(struct vfio_device *vdev);
+void vfio_mig_pci_close_device(struct vfio_device *vdev);
+long vfio_mig_pci_ioctl(struct vfio_device *vdev, unsigned int cmd,
+			unsigned long arg);
+ssize_t vfio_mig_pci_read(struct vfio_device *vdev, char __user *buf,
+			  size_t count, loff_t *ppos);
+ssize_t vfio_mig_pci_write(struct vfio_device *vdev, const char __user *buf,
+			   size_t count, loff_t *ppos);
+int vfio_mig_pci_mmap(struct vfio_device *vdev, struct vm_area_struct *vma);
+
+int vfio_mig_pci_begin(struct vfio_mig_pci *pci);
+void vfio_mig_pci_end(struct vfio_mig_pci *pci);
 
 #endif /* __KERNEL__ */
 #endif

@@ -7,6 +7,7 @@
  *   stream.c     the bytes in them; also compiles for user space
  *   compat.c     asking beforehand, in sysfs
  *   mmio.c       no MMIO while the device does not run
+ *   pci.c        all of this for a variant driver of vfio-pci; a module of its own
  */
 #ifndef _VFIO_MIGRATION_H
 #define _VFIO_MIGRATION_H

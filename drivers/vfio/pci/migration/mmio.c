@@ -23,8 +23,8 @@ void mig_mmio_off(struct vfio_mig *mig)
 {
 	if (!mig->revokes_mmio)
 		return;
-	guard(rwsem_write)(&mig->mmio_lock);
-	mig->mmio_off = true;
+	guard(rwsem_write)(mig->mmio_lock);
+	WRITE_ONCE(mig->mmio_off, true);
 	/* of all regions: config space is not there to be mapped */
 	unmap_mapping_range(mig->vdev->inode->i_mapping, 0, 0, 1);
 }
@@ -32,11 +32,12 @@ void mig_mmio_off(struct vfio_mig *mig)
 /**
  * mig_mmio_on() - Give it back
  * @mig: the device; its state lock is held
+ *
+ * Without the lock: nobody has to be waited for, and a reset may hold it.
  */
 void mig_mmio_on(struct vfio_mig *mig)
 {
-	guard(rwsem_write)(&mig->mmio_lock);
-	mig->mmio_off = false;
+	WRITE_ONCE(mig->mmio_off, false);
 }
 
 /**
@@ -55,8 +56,8 @@ void mig_mmio_on(struct vfio_mig *mig)
  */
 bool vfio_mig_mmio_begin(struct vfio_mig *mig)
 {
-	down_read(&mig->mmio_lock);
-	return !mig->mmio_off;
+	down_read(mig->mmio_lock);
+	return !READ_ONCE(mig->mmio_off);
 }
 EXPORT_SYMBOL_GPL(vfio_mig_mmio_begin);
 
@@ -66,6 +67,6 @@ EXPORT_SYMBOL_GPL(vfio_mig_mmio_begin);
  */
 void vfio_mig_mmio_end(struct vfio_mig *mig)
 {
-	up_read(&mig->mmio_lock);
+	up_read(mig->mmio_lock);
 }
 EXPORT_SYMBOL_GPL(vfio_mig_mmio_end);

@@ -335,8 +335,7 @@ EXPORT_SYMBOL_GPL(vfio_mig_reset);
  * wait for.  A state change that is under way goes on after this returned, and the
  * device is reset when that ends: before anybody can see its state.
  *
- * Context: process; may call @ops->reset, and waits for nothing else but who is between
- * vfio_mig_mmio_begin() and vfio_mig_mmio_end().
+ * Context: process; may call @ops->reset, and waits for nothing else.
  */
 void vfio_mig_reset_locked(struct vfio_mig *mig)
 {
@@ -486,7 +485,8 @@ int vfio_mig_init(struct vfio_mig *mig, struct vfio_device *vdev,
 		.revokes_mmio = flags & VFIO_MIG_REVOKE_MMIO,
 		.state = VFIO_DEVICE_STATE_RUNNING,
 	};
-	init_rwsem(&mig->mmio_lock);
+	init_rwsem(&mig->own_mmio_lock);
+	mig->mmio_lock = &mig->own_mmio_lock;
 	mutex_init(&mig->state_lock);
 	spin_lock_init(&mig->reset_lock);
 	init_waitqueue_head(&mig->wait);
