@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Intel 82574L for virtual machines that migrate: what the parts share
+ *
+ *   main.c    a vfio device
+ *   hold.c    registers as the user sees them; stopping DMA and starting it
+ *   state.c   what the state is, and loading it
+ *   phy.c     the part of it that is behind MDIC
+ *   regs.h    of the datasheet
+ */
+#ifndef _E1000E_VFIO_H
+#define _E1000E_VFIO_H
+
+#include <linux/io.h>
+#include <linux/mutex.h>
+#include <linux/types.h>
+#include <linux/vfio_pci_core.h>
+#include <linux/vfio_pci_migration.h>
+
+#include "regs.h"
+
+/* Registers that start DMA, or stop it */
+enum e1000e_held {
+	HELD_CTRL,
+	HELD_RCTL,
+	HELD_TCTL,
+	HELD_RDT0,
+	HELD_RDT1,
+	HELD_TDT0,
+	HELD_TDT1,
+};
+
+#define NR_HELD		7
+
+/* As many as the tables in phy.c and state.c say */
+#define NR_SAVED_REGS	403
+#define NR_PHY_REGS	17
+
+/**
+ * struct e1000e_soft - what is not in a register that can be read and written
+ * @ims: causes that interrupt
+ * @icr: causes that are there and were not taken notice of
+ * @io_addr: register that the window in I/O space shows
+ * @mdic: the last access to the PHY
+ * @eerd: the last read of the NVM
+ * @status: of the device; says how the link was
+ */
+struct e1000e_soft {
+	u32 ims;
+	u32 icr;
+	u32 io_addr;
+	u32 mdic;
+	u32 eerd;
+	u32 status;
+};
+
+#define NR_SOFT		(sizeof(struct e1000e_soft) / sizeof(u32))
+
+/**
+ * struct e1000e_state - all that travels
+ * @regs: by the table in state.c
+ * @phy: by the table in phy.c
+ * @stats: counters that are cleared when they are read
+ * @soft: the rest
+ */
+struct e1000e_state {
+	u32 regs[NR_SAVED_REGS];
+	u32 phy[NR_PHY_REGS];
+	u32 stats[NR_STATS];
+	struct e1000e_soft soft;
+};
+
+/**
+ * struct e1000e - a device
+ * @pci: the vfio device and its migration
+ * @lock: protects everything below, and makes the user's accesses to registers one
+ *	  at a time.  Nests inside @pci.core.memory_lock, which is held to read over
+ *	  those, and to write over ours.
+ * @held: DMA is stopped, and @shadow has what the user wrote
+ * @shadow: the registers of enum e1000e_held
+ * @soft: see there; io_addr counts always, the others on their way
+ * @stats: what was counted elsewhere: added to what is counted when that is read
+ * @loading: what came so far
+ */
+struct e1000e {
+	struct vfio_mig_pci pci;
+
+	struct mutex lock;
+	bool held;
+	u32 shadow[NR_HELD];
+	struct e1000e_soft soft;
+	u32 stats[NR_STATS];
+	struct e1000e_state loading;
+};
+
+static inline void __iomem *e1000e_reg(struct e1000e *e, u32 offset)
+{
+	return e->pci.core.barmap[VFIO_PCI_BAR0_REGION_INDEX] + offset;
+}
+
+static inline u32 e1000e_get(struct e1000e *e, u32 offset)
+{
+	return readl(e1000e_reg(e, offset));
+}
+
+static inline void e1000e_set(struct e1000e *e, u32 offset, u32 value)
+{
+	writel(value, e1000e_reg(e, offset));
+}
+
+/* Writes before are done when it returns */
+static inline void e1000e_flush(struct e1000e *e)
+{
+	e1000e_get(e, STATUS);
+}
+
+/* hold.c */
+u32 e1000e_user_read(struct e1000e *e, u32 offset);
+void e1000e_user_write(struct e1000e *e, u32 offset, u32 value);
+int e1000e_hold(struct e1000e *e);
+void e1000e_let_go(struct e1000e *e);
+void e1000e_mask(struct e1000e *e);
+void e1000e_unmask(struct e1000e *e);
+void e1000e_hw_reset(struct e1000e *e);
+int e1000e_held_index(u32 offset);
+
+/* phy.c */
+int e1000e_phy_access(struct e1000e *e, u32 mdic);
+int e1000e_phy_save(struct e1000e *e, u32 *values);
+int e1000e_phy_check(const u32 *values);
+int e1000e_phy_load(struct e1000e *e, const u32 *values, u32 old_status);
+
+/* main.c */
+int e1000e_begin(struct e1000e *e);
+void e1000e_end(struct e1000e *e);
+
+/* state.c */
+extern const struct vfio_mig_ops e1000e_mig_ops;
+extern const struct vfio_mig_identity e1000e_identity;
+
+#endif
