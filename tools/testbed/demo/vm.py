@@ -155,7 +155,7 @@ class Vm:
             found = console.find(pattern, since)
             if found:
                 return found[0]
-            error = console.find(r"DSIM: error (.*)|(Kernel panic.*)", since)
+            error = console.find(r"(?:DSIM|NIC): error (.*)|(Kernel panic.*)", since)
             if error:
                 raise Failure(f"{self.name}: the guest says: {error[0].group(0)}")
             self.alive()
