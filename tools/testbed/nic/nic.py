@@ -171,25 +171,29 @@ def scenario(args, logs, cleanup):
     progress(f"both memories compared: {len(differ)} of {MEMORY // demo.PAGE} pages differ"
              + (f" ({excused} more in KVM's wall clock alone)" if excused else ""))
     during = peer.last()
-    target.qmp("cont")
-    took = peer.flows("after the migration", 90)
-    progress(f"it goes on; 2 MiB each way took {took:.1f} s")
-    mine = peer.finish()
-    theirs = numbers(target.hear(r"NIC: done (.*)", 60).group(1))
-
     name, pages, reads = demo.tracker(source.trace)
-    return {
+    result = {
         "tracker": name, "rounds": info["ram"]["dirty-sync-count"],
         "pages_reported": pages, "reads": reads,
         "device_bytes": info.get("vfio", {}).get("transferred", 0),
         "bytes_sent": info["ram"]["transferred"],
         "downtime_ms": info["downtime"], "total_ms": info["total-time"],
         "during": {k: during[k] - before[k] for k in ("sent", "received")},
-        "differ": len(differ), "differ_gpa": [hex(p * demo.PAGE) for p in differ[:32]],
-        "peer": mine, "guest": theirs}
+        "differ": len(differ), "differ_gpa": [hex(p * demo.PAGE) for p in differ[:32]]}
+    if args.broken:
+        return result
+    target.qmp("cont")
+    took = peer.flows("after the migration", 90)
+    progress(f"it goes on; 2 MiB each way took {took:.1f} s")
+    result["peer"] = peer.finish()
+    result["guest"] = numbers(target.hear(r"NIC: done (.*)", 60).group(1))
+    return result
 
 
-def checks(r):
+def checks(r, broken):
+    if broken:
+        yield "dirty bits that are lost are seen to be", r["differ"] > 0
+        return
     peer, guest = r["peer"], r["guest"]
     yield "data flowed both ways while memory was copied", \
         all(r["during"][k] > 0 for k in ("sent", "received"))
@@ -205,7 +209,8 @@ def checks(r):
 def describe(r):
     for what in ("tracker", "rounds", "pages_reported", "bytes_sent", "device_bytes",
                  "downtime_ms", "total_ms", "during", "peer", "guest", "differ_gpa"):
-        print(f"# {what}: {r[what]}")
+        if what in r:
+            print(f"# {what}: {r[what]}")
 
 
 def main():
@@ -213,6 +218,8 @@ def main():
     parser.add_argument("--kernel", default=os.environ.get("TESTBED_ROOT", "") + "/bzImage")
     parser.add_argument("--initrd", required=True)
     parser.add_argument("--peer", required=True)
+    parser.add_argument("--broken", action="store_true",
+                        help="the emulator loses dirty bits: see only that it does")
     parser.add_argument("--json", help="write the figures there, too")
     parser.add_argument("--logs", default=os.environ.get("SCRATCH", "/tmp"))
     args = parser.parse_args()
@@ -243,7 +250,7 @@ def main():
         with open(args.json, "w") as f:
             json.dump(result, f, indent=1)
     failed = n = 0
-    for n, (what, good) in enumerate(checks(result), 1):
+    for n, (what, good) in enumerate(checks(result, args.broken), 1):
         print(f"{'ok' if good else 'not ok'} {n} - {what}")
         failed += not good
     print(f"1..{n}")
