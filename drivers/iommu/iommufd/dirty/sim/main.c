@@ -7,7 +7,8 @@
  *	echo 1 > /sys/kernel/config/dirty_sim/NAME/live
  *
  * makes the platform device dsim.NAME, behind the simulated IOMMU and bound to
- * its vfio driver.  Options can be set until a device is live.
+ * its vfio driver; or, with the option emulated, behind none, and for a mediated
+ * device to hang off.  Options can be set until a device is live.
  */
 #include <linux/cleanup.h>
 #include <linux/configfs.h>
@@ -72,7 +73,7 @@ static bool entries_valid(unsigned int nr)
 
 static void apply_faults(struct dsim_item *di)
 {
-	struct dsim_port *port = dev_iommu_priv_get(&di->pdev->dev);
+	struct dsim_port *port = dsim_port_of(&di->pdev->dev);
 
 	scoped_guard(spinlock, &port->lock)
 		port->tlb.sticky_dirty = di->fault_no_flush;
@@ -81,10 +82,15 @@ static void apply_faults(struct dsim_item *di)
 
 static int go_live(struct dsim_item *di)
 {
+	bool emulated = di->options.emulated;
 	struct platform_device *pdev;
 	int rc;
 
-	pdev = platform_device_alloc("dsim", PLATFORM_DEVID_NONE);
+	/* The kernel knows what such a device writes, it tells nobody */
+	if (emulated && di->options.tracker != DSIM_TRACKER_NONE)
+		return -EINVAL;
+	pdev = platform_device_alloc(emulated ? "dsim-emulated" : "dsim",
+				     PLATFORM_DEVID_NONE);
 	if (!pdev)
 		return -ENOMEM;
 	rc = platform_device_add_data(pdev, &di->options, sizeof(di->options));
@@ -97,17 +103,18 @@ static int go_live(struct dsim_item *di)
 	 */
 	pdev->dev.parent = &platform_bus;
 	pdev->dev.bus = &platform_bus_type;
-	pdev->dev.type = &dsim_device_type;
+	pdev->dev.type = emulated ? &dsim_parent_type : &dsim_device_type;
 	rc = dev_set_name(&pdev->dev, "dsim.%s",
 			  config_item_name(&di->group.cg_item));
 	if (rc)
 		goto err_put;
-	rc = dsim_iommu_add_device(&pdev->dev);
+	rc = emulated ? device_add(&pdev->dev) :
+			dsim_iommu_add_device(&pdev->dev);
 	if (rc)
 		goto err_put;
 
 	/* Neither the IOMMU core nor the driver core report a failed probe */
-	if (!dev_iommu_priv_get(&pdev->dev) || !platform_get_drvdata(pdev)) {
+	if (!dsim_port_of(&pdev->dev) || !platform_get_drvdata(pdev)) {
 		platform_device_unregister(pdev);
 		return -ENODEV;
 	}
@@ -262,6 +269,45 @@ static ssize_t dsim_ad_store(struct config_item *item, const char *page,
 	return store_flag(di, page, count, &di->options.ad);
 }
 CONFIGFS_ATTR(dsim_, ad);
+
+static ssize_t dsim_emulated_show(struct config_item *item, char *page)
+{
+	return sysfs_emit(page, "%d\n", to_item(item)->options.emulated);
+}
+
+static ssize_t dsim_emulated_store(struct config_item *item, const char *page,
+				   size_t count)
+{
+	struct dsim_item *di = to_item(item);
+
+	return store_flag(di, page, count, &di->options.emulated);
+}
+CONFIGFS_ATTR(dsim_, emulated);
+
+static ssize_t dsim_pins_show(struct config_item *item, char *page)
+{
+	return sysfs_emit(page, "%u\n", to_item(item)->options.pins);
+}
+
+static ssize_t dsim_pins_store(struct config_item *item, const char *page,
+			       size_t count)
+{
+	struct dsim_item *di = to_item(item);
+	unsigned int pins;
+	int rc;
+
+	rc = kstrtouint(page, 0, &pins);
+	if (rc)
+		return rc;
+	if (pins > DSIM_PINS_MAX)
+		return -EINVAL;
+	guard(mutex)(&di->lock);
+	if (di->pdev)
+		return -EBUSY;
+	di->options.pins = pins;
+	return count;
+}
+CONFIGFS_ATTR(dsim_, pins);
 
 static ssize_t dsim_p2p_show(struct config_item *item, char *page)
 {
@@ -463,7 +509,7 @@ static ssize_t dsim_stats_show(struct config_item *item, char *page)
 
 	guard(mutex)(&di->lock);
 	if (di->pdev) {
-		port = dev_iommu_priv_get(&di->pdev->dev);
+		port = dsim_port_of(&di->pdev->dev);
 		scoped_guard(spinlock, &port->lock)
 			stats = port->stats;
 	}
@@ -483,6 +529,8 @@ static struct configfs_attribute *dsim_item_attrs[] = {
 	&dsim_attr_page_sizes,
 	&dsim_attr_iotlb_entries,
 	&dsim_attr_ad,
+	&dsim_attr_emulated,
+	&dsim_attr_pins,
 	&dsim_attr_p2p,
 	&dsim_attr_precopy,
 	&dsim_attr_revoke_mmio,
@@ -584,13 +632,18 @@ static int __init dsim_module_init(void)
 	rc = platform_driver_register(&dsim_platform_driver);
 	if (rc)
 		goto err_iommu;
+	rc = dsim_emulated_register();
+	if (rc)
+		goto err_driver;
 	config_group_init(&dsim_subsys.su_group);
 	mutex_init(&dsim_subsys.su_mutex);
 	rc = configfs_register_subsystem(&dsim_subsys);
 	if (rc)
-		goto err_driver;
+		goto err_emulated;
 	return 0;
 
+err_emulated:
+	dsim_emulated_unregister();
 err_driver:
 	platform_driver_unregister(&dsim_platform_driver);
 err_iommu:
@@ -601,6 +654,7 @@ err_iommu:
 static void __exit dsim_module_exit(void)
 {
 	configfs_unregister_subsystem(&dsim_subsys);
+	dsim_emulated_unregister();
 	platform_driver_unregister(&dsim_platform_driver);
 	dsim_iommu_exit();
 }
