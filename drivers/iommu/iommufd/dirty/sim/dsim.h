@@ -400,6 +400,7 @@ struct dsim_regs {
  *	  port's lock
  * @on: writes are logged, or pushed; under the port's lock
  * @broken: it cannot be used, by fault injection; under the port's lock
+ * @mute: it notices no write, by fault injection; under the port's lock
  * @granule: bytes that it tells apart; changes while it is off
  * @nr_ranges: how many of @ranges there are
  * @ranges: what is logged; both change under @lock while it is off
@@ -409,6 +410,7 @@ struct dsim_tracker {
 	struct mutex lock;
 	bool on;
 	bool broken;
+	bool mute;
 	u64 granule;
 	unsigned int nr_ranges;
 	struct dsim_log_range *ranges;
@@ -518,6 +520,7 @@ void dsim_tracker_reset(struct dsim_device *ddev);
 int dsim_tracker_bind(struct vfio_device *vdev, struct iommufd_ctx *ictx,
 		      u32 *id);
 void dsim_tracker_break(struct dsim_port *port, bool broken);
+void dsim_tracker_mute(struct dsim_port *port, bool mute);
 
 /* emulated.c */
 enum dsim_fault dsim_emulated_move(struct dsim_device *ddev, u64 iova,

@@ -38,6 +38,7 @@ static enum dsim_format_id default_format;
  * @options: how the device is to be
  * @fault_no_flush: fault injection, see dsim_tlb_flush()
  * @fault_tracker: fault injection, see dsim_tracker_break()
+ * @fault_mute: fault injection, see dsim_tracker_mute()
  * @pdev: the device while it is live
  */
 struct dsim_item {
@@ -46,6 +47,7 @@ struct dsim_item {
 	struct dsim_options options;
 	bool fault_no_flush;
 	bool fault_tracker;
+	bool fault_mute;
 	struct platform_device *pdev;
 };
 
@@ -78,6 +80,7 @@ static void apply_faults(struct dsim_item *di)
 	scoped_guard(spinlock, &port->lock)
 		port->tlb.sticky_dirty = di->fault_no_flush;
 	dsim_tracker_break(port, di->fault_tracker);
+	dsim_tracker_mute(port, di->fault_mute);
 }
 
 static int go_live(struct dsim_item *di)
@@ -460,10 +463,9 @@ static ssize_t dsim_fault_tracker_show(struct config_item *item, char *page)
 	return sysfs_emit(page, "%d\n", to_item(item)->fault_tracker);
 }
 
-static ssize_t dsim_fault_tracker_store(struct config_item *item,
-					const char *page, size_t count)
+static ssize_t store_fault(struct dsim_item *di, const char *page, size_t count,
+			   bool *fault)
 {
-	struct dsim_item *di = to_item(item);
 	bool value;
 	int rc;
 
@@ -471,12 +473,34 @@ static ssize_t dsim_fault_tracker_store(struct config_item *item,
 	if (rc)
 		return rc;
 	guard(mutex)(&di->lock);
-	di->fault_tracker = value;
+	*fault = value;
 	if (di->pdev)
 		apply_faults(di);
 	return count;
 }
+
+static ssize_t dsim_fault_tracker_store(struct config_item *item,
+					const char *page, size_t count)
+{
+	struct dsim_item *di = to_item(item);
+
+	return store_fault(di, page, count, &di->fault_tracker);
+}
 CONFIGFS_ATTR(dsim_, fault_tracker);
+
+static ssize_t dsim_fault_mute_show(struct config_item *item, char *page)
+{
+	return sysfs_emit(page, "%d\n", to_item(item)->fault_mute);
+}
+
+static ssize_t dsim_fault_mute_store(struct config_item *item,
+				     const char *page, size_t count)
+{
+	struct dsim_item *di = to_item(item);
+
+	return store_fault(di, page, count, &di->fault_mute);
+}
+CONFIGFS_ATTR(dsim_, fault_mute);
 
 static ssize_t dsim_fault_no_flush_show(struct config_item *item, char *page)
 {
@@ -487,17 +511,8 @@ static ssize_t dsim_fault_no_flush_store(struct config_item *item,
 					 const char *page, size_t count)
 {
 	struct dsim_item *di = to_item(item);
-	bool value;
-	int rc;
 
-	rc = kstrtobool(page, &value);
-	if (rc)
-		return rc;
-	guard(mutex)(&di->lock);
-	di->fault_no_flush = value;
-	if (di->pdev)
-		apply_faults(di);
-	return count;
+	return store_fault(di, page, count, &di->fault_no_flush);
 }
 CONFIGFS_ATTR(dsim_, fault_no_flush);
 
@@ -539,6 +554,7 @@ static struct configfs_attribute *dsim_item_attrs[] = {
 	&dsim_attr_granule,
 	&dsim_attr_ranges,
 	&dsim_attr_fault_tracker,
+	&dsim_attr_fault_mute,
 	&dsim_attr_fault_no_flush,
 	&dsim_attr_stats,
 	NULL,
