@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Live-migrate a guest whose simulated device writes all the time; prove it right.
+"""Live-migrate a guest whose simulated devices write all the time; prove it right.
 
-Runs as root inside the test machine.  Two simulated devices, two stock QEMUs;
-the guest of the first is migrated to the second.  Before the second one's
-guest runs on, the two guest memories are compared page by page; then the guest
-itself checks every page against what it knows the device wrote.
+Runs as root inside the test machine.  Two stock QEMUs, with as many simulated
+devices each; the guest of the first is migrated to the second.  Before the second
+one's guest runs on, the two guest memories are compared page by page; then the
+guest itself checks every page against what it knows the devices wrote.
 
 Exit status: 0 all right, 1 a page is stale, 2 nothing could be proved.
 """
@@ -19,16 +19,28 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 
 from vm import Failure, Stall, Vm
 
 MEMORY = 128 << 20
 PAGE = 4096
 HUGE = 2 << 20
-SLOT = "0x10"                   # the device's place, the same on both sides
+SLOT = 0x10                     # the first device's place, the same on both sides
+HUGE_PAGES = 24                 # of the guest, for all devices together
 ROUNDS = 4                      # precopy rounds before QEMU may finish
 BANDWIDTH = 16 << 20            # bytes a second: slow enough for those rounds
 CONFIGFS = "/sys/kernel/config"
+PROVIDERS = "/sys/module/iommufd/parameters/dirty_providers"
+
+# Who knows what each kind of device writes, and what makes it one of them
+KINDS = {
+    "iommu": ("dirty bits of its IOMMU", {}),
+    "tracker": ("a tracker of its own, its IOMMU has none", {"ad": 0, "tracker": "pull"}),
+    "emulated": ("the kernel, which writes for it", {"emulated": 1}),
+    "untracked": ("nobody: all counts as written", {"ad": 0}),
+}
+BROKEN = {"noflush": "iommu", "mute": "tracker"}        # which kind each fault is of
 
 TRACES = ("iommufd_backend_*dirty*", "iommufd_backend_alloc_hwpt",
           "vfio_get_dirty_bitmap", "vfio_device_dirty_tracking_start",
@@ -73,7 +85,7 @@ def steady_clock():
 
 
 class Device:
-    """A simulated device behind the simulated IOMMU."""
+    """A simulated device, behind the simulated IOMMU or behind none."""
 
     def __init__(self, name, options):
         self.name = name
@@ -86,10 +98,14 @@ class Device:
             for option, value in options.items():
                 write(f"{self.dir}/{option}", value)
             write(f"{self.dir}/live", "1")
+            self.sysfs = f"/sys/devices/platform/dsim.{name}"
+            if options.get("emulated"):
+                mediated = str(uuid.uuid4())
+                write(f"{self.sysfs}/mdev_supported_types/dsim-emulated-pci/create", mediated)
+                self.sysfs += f"/{mediated}"
         except BaseException:
             self.remove()
             raise
-        self.sysfs = f"/sys/devices/platform/dsim.{name}"
 
     def stats(self):
         with open(f"{self.dir}/stats") as f:
@@ -114,16 +130,49 @@ def prepare_memory(leaf):
     return "/dev/hugepages"
 
 
-def qemu_arguments(args, device, memory, huge_hot):
-    traces = [word for name in TRACES for word in ("-trace", name)]
-    return traces + [
+def make_devices(args, side, cleanup):
+    """What the guest on one side has, in the order of its slots."""
+    devices = []
+    for kind in args.devices:
+        options = {"format": args.format,
+                   "page_sizes": "0x1000" if args.leaf == "4k" else "0x201000"}
+        options.update(KINDS[kind][1])
+        if args.broken == "noflush" and kind == "iommu":
+            # an IOTLB with room for every page forgets nothing by itself
+            options.update(fault_no_flush=1, iotlb_entries=32768)
+        if args.broken == "mute" and kind == "tracker":
+            options.update(fault_mute=1)
+        devices.append(Device(f"demo-{side}-{kind}", options))
+        cleanup.callback(devices[-1].remove)
+    return devices
+
+
+def allow_untracked(cleanup):
+    """The host's word that a device nobody tracks may have written everything."""
+    if not os.path.exists(PROVIDERS):       # on the base there is no such word
+        return
+    with open(PROVIDERS) as f:
+        before = f.read().strip()
+    write(PROVIDERS, "iommu,device,all")
+    cleanup.callback(write, PROVIDERS, before)
+
+
+def qemu_arguments(args, devices, memory, huge_hot):
+    result = [word for name in TRACES for word in ("-trace", name)]
+    result += [
         "-accel", "kvm", "-cpu", "host", "-smp", "1", "-m", str(MEMORY >> 20),
         "-machine", "q35,kernel-irqchip=split,memory-backend=ram",
         "-object", f"memory-backend-file,id=ram,size={MEMORY},mem-path={memory},share=on",
-        "-object", "iommufd,id=iommufd0",
-        "-device", f"vfio-pci,id=dsim,sysfsdev={device.sysfs},iommufd=iommufd0,addr={SLOT}",
+        "-object", "iommufd,id=iommufd0"]
+    for i, device in enumerate(devices):
+        result += ["-device", f"vfio-pci,id=dsim{i},sysfsdev={device.sysfs},iommufd=iommufd0,"
+                              f"addr={SLOT + i:#x}"
+                              + (",enable-migration=on" if args.force else "")]
+    return result + [
         "-kernel", args.kernel, "-initrd", args.initrd,
-        "-append", f"console=ttyS0 quiet panic=-1 hugepages=24 dsim_huge=24 dsim_hot={huge_hot}"]
+        "-append", f"console=ttyS0 quiet panic=-1 hugepages={HUGE_PAGES} "
+                   f"dsim_devices={len(devices)} dsim_huge={HUGE_PAGES // len(devices)} "
+                   f"dsim_hot={huge_hot}"]
 
 
 class WallClock:
@@ -149,14 +198,17 @@ class WallClock:
                     re.findall(r"kvm_msr: msr_write \w+ = 0x([0-9a-f]+)", f.read())}
 
 
-def verify(vm, when):
-    """The guest's own verdict, as numbers."""
-    line = vm.ask("verify", r"DSIM: verify (.*)", 60).group(1)
-    result = dict(word.split("=") for word in line.split())
-    result = {k: v if k == "result" else int(v) for k, v in result.items()}
-    progress(f"guest, {when}: {result['pages']} pages checked, {result['stale']} stale, "
-             f"{result['submitted']} descriptors submitted, {result['completed']} completed")
-    return result
+def verify(vm, when, limit=60):
+    """The guest's own verdict on each device, as numbers."""
+    mark = vm.console.mark()
+    vm.ask("verify", r"DSIM: verified", limit)
+    results = []
+    for line in vm.console.find(r"DSIM: verify (.*)", mark):
+        result = dict(word.split("=") for word in line.group(1).split())
+        results.append({k: v if k == "result" else int(v) for k, v in result.items()})
+        progress("guest, {}: device {device}: {pages} pages checked, {stale} stale, {submitted} "
+                 "descriptors submitted, {completed} completed".format(when, **results[-1]))
+    return results
 
 
 def compare(first, second, clocks):
@@ -185,13 +237,14 @@ def compare(first, second, clocks):
 
 
 def regions(vm, hot_pages):
-    """What the guest uses each huge page for, by guest page number."""
+    """Which device uses each guest page, and what for."""
     area = {}
-    for found in vm.console.find(r"DSIM: area huge=(\d+) gpa=0x([0-9a-f]+)"):
-        number, page = int(found.group(1)), int(found.group(2), 16) // PAGE
+    for found in vm.console.find(r"DSIM: area device=(\d+) huge=(\d+) gpa=0x([0-9a-f]+)"):
+        device, number = int(found.group(1)), int(found.group(2))
+        page = int(found.group(3), 16) // PAGE
         for i in range(HUGE // PAGE):
             at = number * (HUGE // PAGE) + i
-            area[page + i] = ("ring" if at < 4 else "counter" if at < 68 else
+            area[page + i] = (device, "ring" if at < 4 else "counter" if at < 68 else
                               "hot" if at < 68 + hot_pages else "cold")
     return area
 
@@ -203,7 +256,7 @@ def tracker(trace):
     pages = [int(n) for n in re.findall(r"^.*\bvfio_get_dirty_bitmap .*dirty_pages=(\d+)",
                                         text, re.M)]
     if re.search(r"iommufd_backend_set_dirty .*enable=1 \(0\)", text):
-        name = "IOMMU A/D bits (iommufd HWPT)"
+        name = "iommufd (HWPT)"
     elif "vfio_device_dirty_tracking_start" in text:
         name = "the device's own (VFIO DMA logging)"
     else:
@@ -211,12 +264,12 @@ def tracker(trace):
     return name, sum(pages), len(pages)
 
 
-def migrate(source, target, device):
+def migrate(source, target, devices, bandwidth):
     """Run the migration; returns query-migrate's last answer."""
     uri = "unix:/tmp/migration"
     # With the least limit QEMU goes on with precopy as long as anything is
     # written, so that rounds happen with DMA; then it may finish.
-    source.qmp("migrate-set-parameters", **{"max-bandwidth": BANDWIDTH, "downtime-limit": 1})
+    source.qmp("migrate-set-parameters", **{"max-bandwidth": bandwidth, "downtime-limit": 1})
     source.qmp("migrate", uri=uri)
     may_finish, begun, told, shown = False, time.monotonic(), 0, 0
     while True:
@@ -235,13 +288,32 @@ def migrate(source, target, device):
             shown, told = elapsed, rounds
             progress(f"precopy round {rounds}: {ram.get('transferred', 0) >> 10} KiB sent, "
                      f"{ram.get('remaining', 0) >> 10} KiB to go, "
-                     f"{device.stats()['bytes_written'] >> 10} KiB written by the device")
+                     f"{sum_of(devices)['bytes_written'] >> 10} KiB written by devices")
         if not may_finish and (rounds > ROUNDS or elapsed > 30):
             may_finish = True
-            source.qmp("migrate-set-parameters", **{"downtime-limit": 1000})
-        if elapsed > 60:
+            # what counts as written all the time is all there is, and goes at once
+            source.qmp("migrate-set-parameters",
+                       **({"max-bandwidth": 1 << 30, "downtime-limit": 30000}
+                          if bandwidth > BANDWIDTH else {"downtime-limit": 1000}))
+        if elapsed > 120:
             raise Stall(f"migration not done after {elapsed:.0f} s, status {status}")
         time.sleep(0.05)
+
+
+def sum_of(devices):
+    stats = [device.stats() for device in devices]
+    return {name: sum(s[name] for s in stats) for name in stats[0]}
+
+
+def refused(args, scratch, devices, memory):
+    """Why QEMU would not migrate this guest: a list, or None."""
+    stock = argparse.Namespace(**{**vars(args), "force": False})
+    vm = Vm("refused", scratch, qemu_arguments(stock, devices, memory, 1) + ["-S"])
+    try:
+        return vm.qmp("query-migrate").get("blocked-reasons")
+    finally:
+        vm.kill()
+        os.unlink(memory)
 
 
 def wait_status(vm, wanted, limit):
@@ -257,15 +329,9 @@ def wait_status(vm, wanted, limit):
 
 
 def scenario(args, scratch, cleanup):
-    options = {"format": args.format,
-               "page_sizes": "0x1000" if args.leaf == "4k" else "0x201000"}
-    if args.broken == "noflush":
-        # an IOTLB with room for every page forgets nothing by itself
-        options.update(fault_no_flush=1, iotlb_entries=32768)
-    devices = []
-    for name in ("demo-source", "demo-target"):
-        devices.append(Device(name, options))
-        cleanup.callback(devices[-1].remove)
+    if "untracked" in args.devices:
+        allow_untracked(cleanup)
+    devices = {side: make_devices(args, side, cleanup) for side in ("source", "target")}
     memory = prepare_memory(args.leaf)
     files = [f"{memory}/{name}.ram" for name in ("source", "target")]
     for name in files:
@@ -273,116 +339,153 @@ def scenario(args, scratch, cleanup):
             os.unlink(name)
         cleanup.callback(lambda n=name: os.path.exists(n) and os.unlink(n))
     # one page written makes a whole leaf dirty: few of those, or it never ends
-    huge_hot = 15 if args.leaf == "4k" else 1
+    huge_hot = 1 if args.leaf == "2m" or len(args.devices) > 1 else 15
+    # a round is all of memory where all of it counts as written
+    bandwidth = BANDWIDTH * (8 if "untracked" in args.devices else 1)
 
+    why_refused = None
+    if args.force:
+        why_refused = refused(args, scratch, devices["source"], files[0])
+        progress("as it is, QEMU " + ("refuses to migrate this guest: " + "; ".join(why_refused)
+                                      if why_refused else "would migrate this guest"))
     clock = WallClock(cleanup)
-    source = Vm("source", scratch, qemu_arguments(args, devices[0], files[0], huge_hot))
+    source = Vm("source", scratch, qemu_arguments(args, devices["source"], files[0], huge_hot))
     cleanup.callback(source.kill)
     progress("source QEMU runs, its guest boots")
-    ready = source.hear(r"DSIM: ready pages=(\d+) hot=(\d+) cold=(\d+)", 60)
+    ready = source.hear(r"DSIM: ready devices=\d+ pages=(\d+) hot=(\d+) cold=(\d+)", 90)
     hot = int(ready.group(2))
-    progress(f"guest ready: the device writes {hot} pages all the time and wrote "
-             f"{ready.group(3)} others once")
+    progress(f"guest ready: {len(args.devices)} devices, each writes {hot} pages all the time "
+             f"and wrote {ready.group(3)} others once")
     with contextlib.suppress(FileNotFoundError):
         os.unlink("/tmp/migration")
-    target = Vm("target", scratch, qemu_arguments(args, devices[1], files[1], huge_hot) +
+    target = Vm("target", scratch, qemu_arguments(args, devices["target"], files[1], huge_hot) +
                 ["-S", "-incoming", "unix:/tmp/migration"])
     cleanup.callback(target.kill)
     wait_status(target, ("inmigrate",), 20)
     source.hear(r"DSIM: run descs=", 20)
     before = verify(source, "before")
-    if before["result"] != "ok":
+    if [check for check in before if check["result"] != "ok"]:
         raise Failure("memory is wrong before any migration: " + str(before))
 
-    stats = devices[0].stats()
+    stats = [device.stats() for device in devices["source"]]
     progress("migration starts")
-    info = migrate(source, target, devices[0])
+    info = migrate(source, target, devices["source"], bandwidth)
     wait_status(target, ("paused", "prelaunch"), 20)
     wait_status(source, ("postmigrate",), 20)
-    during = {name: value - stats[name] for name, value in devices[0].stats().items()}
-    progress(f"migration done; {during['descs']} descriptors ran and "
-             f"{during['bytes_written'] >> 10} KiB were written by the device meanwhile")
+    during = [{name: value - was[name] for name, value in device.stats().items()}
+              for device, was in zip(devices["source"], stats)]
+    progress("migration done; meanwhile " + ", ".join(
+        f"{kind}: {d['descs']} descriptors, {d['bytes_written'] >> 10} KiB written"
+        for kind, d in zip(args.devices, during)))
 
     differ, excused = compare(*files, clock.addresses())
     known = regions(source, hot)
-    where = {}
+    per_device = [{"kind": kind, "differ": 0, "where": {}, "descs_during": d["descs"],
+                   "bytes_during": d["bytes_written"]}
+                  for kind, d in zip(args.devices, during)]
+    elsewhere = 0
     for page in differ:
-        kind = known.get(page, "elsewhere")
-        where[kind] = where.get(kind, 0) + 1
+        if page not in known:
+            elsewhere += 1
+            continue
+        number, what = known[page]
+        per_device[number]["differ"] += 1
+        per_device[number]["where"][what] = per_device[number]["where"].get(what, 0) + 1
     progress(f"both memories compared: {len(differ)} of {MEMORY // PAGE} pages differ"
-             + "".join(f", {n} {kind}" for kind, n in sorted(where.items()))
+             + "".join(f", {d['kind']} {n} {what}" for d in per_device
+                       for what, n in sorted(d["where"].items()))
              + (f" ({excused} more in KVM's wall clock alone, which loading the vCPU writes)"
                 if excused else ""))
 
     target.qmp("cont")
-    after = verify(target, "right after")
+    checks = [verify(target, "right after", 120)]
     target.hear(r"DSIM: run descs=", 20, target.console.mark())
     time.sleep(2)
-    later = verify(target, "2 s later")
-    target.ask("stop", r"DSIM: stopped", 20)
-    written_after = devices[1].stats()["bytes_written"]
+    checks.append(verify(target, "2 s later", 120))
+    target.ask("stop", r"DSIM: stopped", 60)
+    for number, device in enumerate(per_device):
+        device["checks"] = [check[number] for check in checks]
+        device["bytes_after"] = devices["target"][number].stats()["bytes_written"]
+        device["verdict"] = judge_device(device)
 
     name, pages, reads = tracker(source.trace)
     result = {
+        "kernel": os.environ.get("TESTBED_KERNEL", ""), "refused": why_refused,
         "format": args.format, "leaf": args.leaf, "broken": args.broken,
         "tracker": name, "rounds": info["ram"]["dirty-sync-count"],
         "pages_reported": pages, "reads": reads,
         "bytes_sent": info["ram"]["transferred"] + info.get("vfio", {}).get("transferred", 0),
         "downtime_ms": info["downtime"], "total_ms": info["total-time"],
-        "descs_during": during["descs"], "bytes_during": during["bytes_written"],
-        "bytes_after": written_after,
-        "pages_compared": MEMORY // PAGE, "differ": len(differ),
-        "wall_clock_pages": excused, "differ_where": where,
-        "differ_gpa": [hex(page * PAGE) for page in differ[:32]],
-        "guest": {"before": before, "after": after, "later": later},
+        "pages_compared": MEMORY // PAGE, "differ": len(differ), "elsewhere": elsewhere,
+        "wall_clock_pages": excused, "differ_gpa": [hex(page * PAGE) for page in differ[:32]],
+        "devices": per_device,
     }
     result["verdict"], result["why"] = judge(result)
     return result
 
 
+def judge_device(device):
+    """One word on what became of a device's writes."""
+    checks = device["checks"]
+    if device["differ"] or any(check["stale"] or check["lost-status"] for check in checks):
+        return "STALE"
+    if any(check["result"] != "ok" for check in checks):
+        return "FAILED"
+    moved = device["descs_during"] and device["bytes_during"] and device["bytes_after"]
+    return "OK" if moved else "FAILED"
+
+
 def judge(result):
     """One word and, unless it is OK, what it rests on."""
-    checks = [result["guest"][when] for when in ("after", "later")]
-    stale = max(check["stale"] for check in checks)
-    lost = max(check["lost-status"] for check in checks)
-    if result["differ"] or stale or lost:
-        return "STALE", (f"{result['differ']} pages differ from the source's, the guest "
-                         f"finds {stale} stale pages and {lost} lost status words")
-    for check in checks:
-        if check["result"] != "ok":
-            return "FAILED", f"the guest finds no stale page, but: {check}"
+    stale = [d["kind"] for d in result["devices"] if d["verdict"] == "STALE"]
+    failed = [d["kind"] for d in result["devices"] if d["verdict"] == "FAILED"]
+    if result["differ"] or stale:
+        return "STALE", (f"{result['differ']} pages differ from the source's; devices whose "
+                         f"writes were lost: {', '.join(stale) or 'none'}")
+    if failed:
+        return "FAILED", f"no page is stale, but nothing is proved for: {', '.join(failed)}"
     if result["tracker"] == "none":
         return "FAILED", "QEMU used no tracker"
-    for what in ("descs_during", "bytes_during", "bytes_after", "pages_reported"):
-        if not result[what]:
-            return "FAILED", f"{what} is 0: nothing was proved"
+    if not result["pages_reported"]:
+        return "FAILED", "no page was reported: nothing was proved"
     return "OK", ""
 
 
 def table(result):
-    bits = "" if result["broken"] == "none" else \
-        "  (broken on purpose: IOTLB not flushed after clearing)"
+    bits = {"none": "", "noflush": "  (broken on purpose: IOTLB not flushed after clearing)",
+            "mute": "  (broken on purpose: the tracker misses every write)"}[result["broken"]]
     rows = [
-        ("device", f"simulated DMA device, IOMMU format {result['format']}, "
-                   f"{result['leaf']} leaves{bits}"),
+        ("IOMMU", f"simulated, format {result['format']}, {result['leaf']} leaves{bits}"),
         ("tracker QEMU used", result["tracker"]),
         ("precopy rounds", result["rounds"]),
         ("pages reported dirty", f"{result['pages_reported']} in {result['reads']} reads"),
         ("bytes sent", f"{result['bytes_sent']} ({result['bytes_sent'] / 2**20:.1f} MiB)"),
-        ("DMA meanwhile", f"{result['descs_during']} descriptors, "
-                          f"{result['bytes_during'] / 2**20:.1f} MiB written"),
         ("downtime", f"{result['downtime_ms']} ms"),
         ("total time", f"{result['total_ms']} ms"),
         ("memories compared", f"{result['differ']} of {result['pages_compared']} pages differ"),
-        ("guest's own check", ", ".join(
-            f"{c['stale']} of {c['pages']} pages stale {when}" for when, c in
-            (("at once", result["guest"]["after"]), ("2 s later", result["guest"]["later"])))),
-        ("verdict", result["verdict"] + (": " + result["why"] if result["why"] else "")),
     ]
+    for device in result["devices"]:
+        stale = ", ".join(str(check["stale"]) for check in device["checks"])
+        rows += [
+            (f"device '{device['kind']}'", "writes are known by " + KINDS[device["kind"]][0]),
+            ("  DMA meanwhile", f"{device['descs_during']} descriptors, "
+                                f"{device['bytes_during'] / 2**20:.1f} MiB written"),
+            ("  pages", f"{device['differ']} differ, guest finds {stale} of "
+                        f"{device['checks'][0]['pages']} stale"),
+            ("  verdict", device["verdict"]),
+        ]
+    rows.append(("verdict", result["verdict"] + (": " + result["why"] if result["why"] else "")))
     print()
     for name, value in rows:
         print(f"  {name:<22} {value}")
     print(flush=True)
+
+
+def device_list(text):
+    kinds = text.split(",")
+    if len(set(kinds)) != len(kinds) or not set(kinds) <= set(KINDS):
+        raise argparse.ArgumentTypeError(f"'{text}' is no list of {', '.join(KINDS)}, each once")
+    return kinds
 
 
 def main():
@@ -392,15 +495,22 @@ def main():
     parser.add_argument("--initrd", required=True, help="its initramfs")
     parser.add_argument("--format", choices=("vtdss", "amdv1", "x86_64"), default="vtdss")
     parser.add_argument("--leaf", choices=("4k", "2m"), default="4k")
-    parser.add_argument("--break", dest="broken", choices=("none", "noflush"), default="none")
+    parser.add_argument("--devices", type=device_list, default=["iommu"],
+                        help="of " + ", ".join(KINDS))
+    parser.add_argument("--break", dest="broken", choices=["none", *BROKEN], default="none")
+    parser.add_argument("--force", action="store_true",
+                        help="migrate although QEMU refuses, and say why it does")
     parser.add_argument("--json", help="write the figures there, too")
     parser.add_argument("--logs", default=os.environ.get("SCRATCH", "/tmp"))
     args = parser.parse_args()
+    if args.broken != "none" and BROKEN[args.broken] not in args.devices:
+        parser.error(f"--break {args.broken} is for the device '{BROKEN[args.broken]}'")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(2))
 
     result, error = None, None
     for attempt in (1, 2):
-        logs = f"{args.logs}/{args.format}-{args.leaf}-{args.broken}-{attempt}"
+        logs = (f"{args.logs}/{'+'.join(args.devices)}-{args.format}-{args.leaf}-"
+                f"{args.broken}-{attempt}")
         os.makedirs(logs, exist_ok=True)
         try:
             with contextlib.ExitStack() as cleanup:

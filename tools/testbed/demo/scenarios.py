@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Run several migrations in one boot of the test machine; print TAP.
 
-scenarios.py FIRST INITRD NAME...   with NAME as FORMAT-LEAF[-noflush]
+scenarios.py FIRST INITRD NAME...   with NAME as DEVICE[+DEVICE...]-FORMAT-LEAF[-FAULT]
 """
 import json
 import os
@@ -14,9 +14,9 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 
 def migrate(name, initrd, base):
     """(exit status, figures) of one run of migrate.py"""
-    form, leaf, *broken = name.split("-")
+    devices, form, leaf, *broken = name.split("-")
     command = [sys.executable, "-B", f"{HERE}/migrate.py", "--initrd", initrd,
-               "--format", form, "--leaf", leaf, "--json", base + ".json"]
+               "--devices", devices.replace("+", ","), "--format", form, "--leaf", leaf, "--json", base + ".json"]
     if broken:
         command += ["--break", broken[0]]
     with open(base + ".out", "w") as out:
@@ -33,15 +33,22 @@ def migrate(name, initrd, base):
 
 
 def right(name, status, result):
+    """Whether every device of the guest fared as it has to."""
     if result["verdict"] in ("none", "FAILED"):
         return False
-    guest = result["guest"]
-    if name.endswith("-noflush"):
-        # all three proofs must have seen it
-        return (status == 1 and result["verdict"] == "STALE" and result["differ"] > 0
-                and guest["after"]["stale"] > 0)
-    return (status == 0 and result["verdict"] == "OK" and result["differ"] == 0
-            and guest["later"]["submitted"] > guest["after"]["submitted"])
+    hurt = {"noflush": "iommu", "mute": "tracker"}.get(name.split("-")[-1])
+    for device in result["devices"]:
+        after, later = device["checks"]
+        if device["kind"] == hurt:
+            # all three proofs must have seen it
+            if not (device["verdict"] == "STALE" and device["differ"] and after["stale"]):
+                return False
+        elif not (device["verdict"] == "OK" and not device["differ"]
+                  and later["submitted"] > after["submitted"]):
+            return False
+    if hurt:
+        return status == 1 and result["verdict"] == "STALE"
+    return status == 0 and result["verdict"] == "OK" and not result["differ"]
 
 
 def main():
@@ -52,8 +59,9 @@ def main():
         status, result = migrate(name, initrd, base)
         good = right(name, status, result)
         failed += not good
-        what = ("not flushing is seen to lose pages" if name.endswith("-noflush")
-                else "migrates, every page right")
+        what = {"noflush": "not flushing is seen to lose pages, of that device",
+                "mute": "a tracker that misses writes is seen to lose pages, of that device",
+                }.get(name.split("-")[-1], "migrates, every page right")
         print(f"{'' if good else 'not '}ok {number} - demo {name}: {what}", flush=True)
         if result["verdict"] != "none" and "differ" in result:
             print(f"# verdict {result['verdict']}, {result['rounds']} rounds, "

@@ -43,7 +43,7 @@ class Monitor:
         self.name = name
         self.sock = sock
         self.file = sock.makefile("rw")
-        self.sock.settimeout(20)
+        self.sock.settimeout(60)
         self._read()
         self("qmp_capabilities")
 

@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The only program of the demo's guest: drives the simulated DMA device
+ * The only program of the demo's guest: drives the simulated DMA devices
  *
  * Runs as /init.  Takes commands and reports on the console, one line each;
  * every line of ours starts with "DSIM: ".
  *
- *   verify   wait for the device, check every page, report
- *   rate N   submit N descriptors a second from now on
- *   stop     disable the device
+ *   verify   wait for the devices, check every page, report
+ *   rate N   submit N descriptors a second from now on, to all devices together
+ *   stop     disable the devices
  *
  * The kernel passes on from its command line, as environment:
- *   dsim_huge=N   size of the area in huge pages, all of it used
- *   dsim_hot=N    huge pages of it that are written all the time
+ *   dsim_devices=N  how many devices there must be
+ *   dsim_huge=N     size of the area of each in huge pages, all of it used
+ *   dsim_hot=N      huge pages of it that are written all the time
  */
 #include <dirent.h>
 #include <errno.h>
@@ -35,7 +36,10 @@
 #define PCI_COMMAND	4
 #define PCI_MASTER	4
 
-static struct workload load;
+#define MAX_DEVICES	4
+
+static struct workload loads[MAX_DEVICES];
+static unsigned int nr_loads;
 static unsigned int rate = 400;
 
 void report(const char *fmt, ...)
@@ -130,28 +134,25 @@ static int open_in(const char *dir, const char *name)
 	return fd;
 }
 
-static volatile uint8_t *find_device(void)
+static const char pci[] = "/sys/bus/pci/devices";
+
+static int is_device(const struct dirent *entry)
 {
-	static const char pci[] = "/sys/bus/pci/devices";
-	char dir[300] = "";
-	struct dirent *e;
-	DIR *d = opendir(pci);
+	char dir[300];
+
+	snprintf(dir, sizeof(dir), "%s/%s", pci, entry->d_name);
+	return read_hex(dir, "vendor") == DSIM_PCI_VENDOR_ID &&
+	       read_hex(dir, "device") == DSIM_PCI_DEVICE_ID;
+}
+
+static volatile uint8_t *open_device(const char *slot)
+{
 	uint16_t command;
+	char dir[300];
 	void *bar;
 	int fd;
 
-	while (d && (e = readdir(d))) {
-		snprintf(dir, sizeof(dir), "%s/%s", pci, e->d_name);
-		if (read_hex(dir, "vendor") == DSIM_PCI_VENDOR_ID &&
-		    read_hex(dir, "device") == DSIM_PCI_DEVICE_ID)
-			break;
-		dir[0] = 0;
-	}
-	if (!dir[0])
-		fail("no PCI device %04x:%04x", DSIM_PCI_VENDOR_ID,
-		     DSIM_PCI_DEVICE_ID);
-	closedir(d);
-
+	snprintf(dir, sizeof(dir), "%s/%s", pci, slot);
 	fd = open_in(dir, "enable");
 	if (write(fd, "1", 1) != 1)
 		fail("cannot enable %s", dir);
@@ -173,11 +174,28 @@ static volatile uint8_t *find_device(void)
 	return bar;
 }
 
+/* In the order of their slots, which is the same on both sides */
+static void find_devices(unsigned int expected)
+{
+	struct dirent **found;
+	int n = scandir(pci, &found, is_device, alphasort);
+
+	if (n != (int)expected)
+		fail("%d PCI devices %04x:%04x, not %u", n, DSIM_PCI_VENDOR_ID,
+		     DSIM_PCI_DEVICE_ID, expected);
+	for (nr_loads = 0; nr_loads < expected; nr_loads++) {
+		loads[nr_loads].number = nr_loads;
+		loads[nr_loads].bar = open_device(found[nr_loads]->d_name);
+		free(found[nr_loads]);
+	}
+	free(found);
+}
+
 /*
  * Huge pages, since the kernel never moves them and pagemap is read once; and
  * large entries of the IOMMU then cover what is hot, and not all of memory.
  */
-static void get_area(unsigned int nr_huge)
+static void get_area(struct workload *load, unsigned int nr_huge)
 {
 	size_t size = nr_huge * HUGE_BYTES;
 	int fd = open("/proc/self/pagemap", O_RDONLY);
@@ -198,34 +216,40 @@ static void get_area(unsigned int nr_huge)
 			fail("cannot read pagemap");
 		if (!(entry >> 63) || !(entry & ((1ull << 55) - 1)))
 			fail("huge page %u has no address", i);
-		load.dma[i] = (entry & ((1ull << 55) - 1)) * PAGE_BYTES;
+		load->dma[i] = (entry & ((1ull << 55) - 1)) * PAGE_BYTES;
 	}
 	close(fd);
-	load.area = area;
-	load.nr_pages = nr_huge * HUGE_PAGES;
+	load->area = area;
+	load->nr_pages = nr_huge * HUGE_PAGES;
 }
 
-static void verify(void)
+static void verify(struct workload *load)
 {
 	struct verdict v;
 
-	workload_verify(&load, &v);
-	report("verify pages=%u stale=%u first=%d submitted=%u completed=%u faults=%u errors=%u lost-status=%u samples=%llu bad-samples=%u stuck=%d result=%s",
-	       v.pages, v.stale, v.stale ? (int)v.first : -1, v.submitted,
-	       v.completed, v.faults, load.errors, load.lost_status,
-	       (unsigned long long)load.samples, load.bad_samples, load.stuck,
-	       v.ok ? "ok" : "bad");
+	workload_verify(load, &v);
+	report("verify device=%u pages=%u stale=%u first=%d submitted=%u completed=%u faults=%u errors=%u lost-status=%u samples=%llu bad-samples=%u stuck=%d result=%s",
+	       load->number, v.pages, v.stale, v.stale ? (int)v.first : -1,
+	       v.submitted, v.completed, v.faults, load->errors,
+	       load->lost_status, (unsigned long long)load->samples,
+	       load->bad_samples, load->stuck, v.ok ? "ok" : "bad");
 }
 
 static bool stopped;
 
 static void command(char *line)
 {
+	unsigned int i;
+
 	line[strcspn(line, "\r\n")] = 0;
+
 	if (!strcmp(line, "verify")) {
-		verify();
+		for (i = 0; i < nr_loads; i++)
+			verify(&loads[i]);
+		report("verified");
 	} else if (!strcmp(line, "stop")) {
-		workload_stop(&load);
+		for (i = 0; i < nr_loads; i++)
+			workload_stop(&loads[i]);
 		stopped = true;
 		report("stopped");
 	} else if (!strncmp(line, "rate ", 5)) {
@@ -255,8 +279,26 @@ static void take_commands(int wait)
 	}
 }
 
+static void report_run(void)
+{
+	unsigned int descs = 0, done = 0, bad = 0;
+	unsigned long long samples = 0;
+
+	for (unsigned int i = 0; i < nr_loads; i++) {
+		const struct workload *load = &loads[i];
+
+		descs += load->submitted;
+		done += load->done;
+		samples += load->samples;
+		bad += load->bad_samples + load->errors + load->lost_status;
+	}
+	report("run descs=%u done=%u samples=%llu bad=%u", descs, done, samples,
+	       bad);
+}
+
 static void forever(void)
 {
+	unsigned int turn = 0;
 	unsigned long last = now_ms(), last_report = last, due = 0;
 
 	while (!stopped) {
@@ -267,13 +309,15 @@ static void forever(void)
 		last = now;
 		n = due / 1000;
 		due %= 1000;
-		workload_turn(&load, n, SAMPLES);
+		/* what does not divide goes to each in turn */
+		for (unsigned int i = 0; i < nr_loads; i++, turn++)
+			workload_turn(&loads[turn % nr_loads],
+				      n / nr_loads + (i < n % nr_loads),
+				      SAMPLES);
+		turn += n % nr_loads;
 		if (now - last_report >= 1000) {
 			last_report = now;
-			report("run descs=%u done=%u samples=%llu bad=%u",
-			       load.submitted, load.done,
-			       (unsigned long long)load.samples,
-			       load.bad_samples + load.errors + load.lost_status);
+			report_run();
 		}
 		take_commands(TURN_MS);
 	}
@@ -294,18 +338,21 @@ int main(void)
 
 	huge = setting("dsim_huge", 24, 3, MAX_HUGE);
 	hot = setting("dsim_hot", 15, 1, huge - 2);
-	load.bar = find_device();
-	get_area(huge);
-	load.first_cold = (1 + hot) * HUGE_PAGES;
-	if (!workload_start(&load))
-		fail("the device does not run");
+	find_devices(setting("dsim_devices", 1, 1, MAX_DEVICES));
+	for (unsigned int n = 0; n < nr_loads; n++) {
+		struct workload *load = &loads[n];
 
-	report("ready pages=%u hot=%u cold=%u descs=%u", load.nr_pages,
-	       load.first_cold - FIRST_HOT, load.nr_pages - load.first_cold,
-	       load.submitted);
-	for (unsigned int i = 0; i < huge; i++)
-		report("area huge=%u gpa=0x%llx", i,
-		       (unsigned long long)load.dma[i]);
+		get_area(load, huge);
+		load->first_cold = (1 + hot) * HUGE_PAGES;
+		if (!workload_start(load))
+			fail("device %u does not run", n);
+		for (unsigned int i = 0; i < huge; i++)
+			report("area device=%u huge=%u gpa=0x%llx", n, i,
+			       (unsigned long long)load->dma[i]);
+	}
+	report("ready devices=%u pages=%u hot=%u cold=%u", nr_loads,
+	       loads[0].nr_pages, loads[0].first_cold - FIRST_HOT,
+	       loads[0].nr_pages - loads[0].first_cold);
 	forever();
 	return 0;
 }

@@ -210,8 +210,8 @@ static void reap_one(struct workload *w, uint32_t status)
 	volatile struct dsim_desc *d = slot(w, w->done);
 
 	if (status != DSIM_DESC_DONE && w->errors++ < DETAILS)
-		report("descriptor %u: status %u op %u dst %" PRIx64, w->done,
-		       status, d->op, (uint64_t)d->dst);
+		report("device=%u descriptor %u: status %u op %u dst %" PRIx64,
+		       w->number, w->done, status, d->op, (uint64_t)d->dst);
 	w->done++;
 	w->idle_polls = 0;
 }
@@ -245,16 +245,16 @@ static void reap(struct workload *w)
 		status = slot(w, w->done)->status;
 		if (status == DSIM_DESC_PENDING) {
 			if (w->lost_status++ < DETAILS)
-				report("descriptor %u: done, but its status word is stale",
-				       w->done);
+				report("device=%u descriptor %u: done, but its status word is stale",
+				       w->number, w->done);
 			status = DSIM_DESC_DONE;
 		}
 		reap_one(w, status);
 	}
 	if (w->idle_polls >= POLLS_BEFORE_STUCK && !w->stuck) {
 		w->stuck = true;
-		report("device stuck: head %u of %u, status %x", head,
-		       w->submitted, reg_read(w, DSIM_REG_STATUS));
+		report("device=%u stuck: head %u of %u, status %x", w->number,
+		       head, w->submitted, reg_read(w, DSIM_REG_STATUS));
 	}
 }
 
@@ -285,8 +285,9 @@ static uint32_t check_page(const struct workload *w, uint32_t page)
 static void describe(struct workload *w, const char *when, uint32_t page,
 		     uint32_t i)
 {
-	report("%s page=%u gpa=0x%" PRIx64 " %s word=%u expected=%" PRIx64
-	       " found=%" PRIx64 " written-by=%u", when, page, page_dma(w, page),
+	report("device=%u %s page=%u gpa=0x%" PRIx64 " %s word=%u expected=%" PRIx64
+	       " found=%" PRIx64 " written-by=%u", w->number, when, page,
+	       page_dma(w, page),
 	       page < FIRST_HOT ? "counter" : page < w->first_cold ? "hot" : "cold",
 	       i, expected_word(w, page, i), page_words(w, page)[i],
 	       w->page[page].submitted - 1);
@@ -364,11 +365,11 @@ bool workload_start(struct workload *w)
 
 	if (reg_read(w, DSIM_REG_ID) != DSIM_ID ||
 	    reg_read(w, DSIM_REG_VERSION) != DSIM_VERSION) {
-		report("device says id %x version %u: not ours",
+		report("device=%u says id %x version %u: not ours", w->number,
 		       reg_read(w, DSIM_REG_ID), reg_read(w, DSIM_REG_VERSION));
 		return false;
 	}
-	w->random = 0x9e3779b97f4a7c15;
+	w->random = 0x9e3779b97f4a7c15 * (2 * w->number + 1);
 	for (uint32_t i = 0; i < COUNTER_PAGES; i++)
 		w->page[RING_PAGES + i].kind = PAGE_COUNTERS;
 

@@ -47,6 +47,7 @@ struct page_model {
 };
 
 struct workload {
+	unsigned int number;	/* of the device */
 	volatile uint8_t *bar;
 	uint8_t *area;
 	uint64_t dma[MAX_HUGE];	/* where the device sees each huge page */
@@ -82,7 +83,7 @@ struct verdict {
 	bool ok;
 };
 
-/* The caller has set bar, area, dma, nr_pages and first_cold; all else is 0 */
+/* The caller has set number, bar, area, dma, nr_pages and first_cold; all else is 0 */
 bool workload_start(struct workload *w);
 void workload_stop(struct workload *w);
 

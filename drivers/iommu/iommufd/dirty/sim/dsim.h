@@ -7,6 +7,7 @@
  *   walk.c       the IOMMU hardware: the page walker
  *   tlb.c        the IOMMU hardware: the IOTLB
  *   dma.c        what a device sees of the IOMMU: read and write by address
+ *   emulated.c   the same for one behind no IOMMU; its life as a mediated device
  *   engine.c     the device: registers and descriptor ring
  *   pci.c        the device: config space, BAR, interrupts
  *   migration.c  the device: what a migration stops and carries
@@ -205,6 +206,9 @@ enum dsim_tracker_kind {
  * @page_sizes: bitmap of page sizes the IOMMU may use; 0 is every one
  * @tlb_entries: size of the IOTLB, a power of two
  * @ad: the IOMMU has accessed and dirty bits
+ * @emulated: there is no IOMMU, the four above mean nothing
+ * @pins: pages that an emulated device keeps pinned while it writes; 0: each write
+ *	  is a copy
  * @p2p: the device has the RUNNING_P2P state
  * @precopy: the device has the PRE_COPY states
  * @revoke_mmio: there is no MMIO while the device does not run
@@ -218,6 +222,8 @@ struct dsim_options {
 	u64 page_sizes;
 	unsigned int tlb_entries;
 	bool ad;
+	bool emulated;
+	unsigned int pins;
 	bool p2p;
 	bool precopy;
 	bool revoke_mmio;
@@ -254,7 +260,7 @@ struct dsim_stats {
 };
 
 /**
- * struct dsim_port - where a device's requests enter the IOMMU
+ * struct dsim_port - where a device's requests leave for memory
  * @dev: the device
  * @options: what its maker asked for
  * @lock: held over translation and data movement of a request.  A flush takes
@@ -263,11 +269,12 @@ struct dsim_stats {
  *	  Nests inside struct dsim_domain's lock.
  * @domain: the page table in use, NULL is blocked; under @lock
  * @node: link in the domain's list, under the domain's lock
- * @tlb: under @lock
+ * @tlb: under @lock; these three are of use behind the IOMMU only
  * @tracker: is told of writes, or NULL; under @lock
  * @stats: under @lock
  *
- * Made when the device is added to the IOMMU, freed with it.
+ * Made when the device is added to the IOMMU, freed with it; without one, a member
+ * of what the platform device's driver keeps.
  */
 struct dsim_port {
 	struct device *dev;
@@ -312,6 +319,7 @@ PT_IOMMU_CHECK_DOMAIN(struct dsim_domain, vtdss.iommu, domain);
 PT_IOMMU_CHECK_DOMAIN(struct dsim_domain, amdv1.iommu, domain);
 PT_IOMMU_CHECK_DOMAIN(struct dsim_domain, x86_64.iommu, domain);
 
+void dsim_port_init(struct dsim_port *port, struct device *dev);
 int dsim_iommu_init(void);
 void dsim_iommu_exit(void);
 int dsim_iommu_add_device(struct device *dev);
@@ -320,6 +328,8 @@ bool dsim_iommu_format_has_dirty(enum dsim_format_id format);
 struct dsim_domain *dsim_domain_alloc(enum dsim_format_id format, bool dirty,
 				      u64 page_sizes);
 void dsim_domain_free(struct dsim_domain *dom);
+
+struct dsim_device;
 
 /**
  * struct dsim_dma_fault - which address failed and why
@@ -331,22 +341,26 @@ struct dsim_dma_fault {
 	enum dsim_fault reason;
 };
 
-int dsim_dma_read(struct dsim_port *port, u64 iova, void *buf, size_t len,
+int dsim_dma_read(struct dsim_device *ddev, u64 iova, void *buf, size_t len,
 		  struct dsim_dma_fault *fault);
-int dsim_dma_write(struct dsim_port *port, u64 iova, const void *buf,
+int dsim_dma_write(struct dsim_device *ddev, u64 iova, const void *buf,
 		   size_t len, struct dsim_dma_fault *fault);
-int dsim_dma_add(struct dsim_port *port, u64 iova, u64 addend,
+int dsim_dma_add(struct dsim_device *ddev, u64 iova, u64 addend,
 		 struct dsim_dma_fault *fault);
 
 /* ---- Device ---- */
 
 struct eventfd_ctx;
 struct dsim_log_range;
+struct dsim_pin;
 struct task_struct;
 
 /* The device's own memory is saved by pages of this size */
 #define DSIM_MEM_PAGE		4096
 #define DSIM_MEM_PAGES_MAX	4096
+
+/* They are searched one by one */
+#define DSIM_PINS_MAX		64
 
 /**
  * struct dsim_regs - the device's state, but for its own memory
@@ -386,6 +400,7 @@ struct dsim_regs {
  *	  port's lock
  * @on: writes are logged, or pushed; under the port's lock
  * @broken: it cannot be used, by fault injection; under the port's lock
+ * @mute: it notices no write, by fault injection; under the port's lock
  * @granule: bytes that it tells apart; changes while it is off
  * @nr_ranges: how many of @ranges there are
  * @ranges: what is logged; both change under @lock while it is off
@@ -395,6 +410,7 @@ struct dsim_tracker {
 	struct mutex lock;
 	bool on;
 	bool broken;
+	bool mute;
 	u64 granule;
 	unsigned int nr_ranges;
 	struct dsim_log_range *ranges;
@@ -415,9 +431,12 @@ struct dsim_tracker {
  * @doorbell_page: the page that user space maps
  * @doorbell_mapped: it was mapped since open, so it must be polled
  * @mem_pages: size of @mem
+ * @emulated: it is behind no IOMMU
+ * @nr_pins: room in @pins
  * @identity: whose state its migration carries
  * @lock: protects everything below.  @thread holds it over each descriptor, so
- *	  whoever clears @running under it knows that no DMA follows.
+ *	  whoever clears @running under it knows that no DMA follows.  User memory
+ *	  may be accessed under it, and the migration's mmio_lock nests inside.
  * @running: the migration state allows DMA
  * @regs: the registers
  * @mem: memory of the device's own
@@ -425,6 +444,8 @@ struct dsim_tracker {
  * @config: config space
  * @msi: eventfd to signal, or NULL
  * @req: eventfd by which the user is asked to let go of the device
+ * @pins: pages that an emulated device keeps
+ * @next_pin: which of them goes next
  * @mig: migration; its lock is outside of @lock, and protects everything below
  * @loaded_regs: registers, while they are loaded
  * @loaded_mem: memory of the device's own, while it is loaded
@@ -440,6 +461,8 @@ struct dsim_device {
 	void *doorbell_page;
 	bool doorbell_mapped;
 	unsigned int mem_pages;
+	bool emulated;
+	unsigned int nr_pins;
 	struct vfio_mig_identity identity;
 
 	struct mutex lock;
@@ -450,6 +473,8 @@ struct dsim_device {
 	u8 config[DSIM_CONFIG_SIZE];
 	struct eventfd_ctx *msi;
 	struct eventfd_ctx *req;
+	struct dsim_pin *pins;
+	unsigned int next_pin;
 
 	struct vfio_mig mig;
 	struct dsim_regs loaded_regs;
@@ -495,8 +520,23 @@ void dsim_tracker_reset(struct dsim_device *ddev);
 int dsim_tracker_bind(struct vfio_device *vdev, struct iommufd_ctx *ictx,
 		      u32 *id);
 void dsim_tracker_break(struct dsim_port *port, bool broken);
+void dsim_tracker_mute(struct dsim_port *port, bool mute);
+
+/* emulated.c */
+enum dsim_fault dsim_emulated_move(struct dsim_device *ddev, u64 iova,
+				   void *buf, size_t n, u8 access);
+void dsim_emulated_rest(struct dsim_device *ddev);
+void dsim_emulated_unmap(struct vfio_device *vdev, u64 iova, u64 length);
+int dsim_emulated_init(struct dsim_device *ddev);
+void dsim_emulated_destroy(struct dsim_device *ddev);
+struct dsim_port *dsim_port_of(struct device *dev);
+int dsim_emulated_register(void);
+void dsim_emulated_unregister(void);
+extern const struct device_type dsim_parent_type;
 
 /* vfio.c */
+int dsim_vfio_add(struct device *dev);
+void dsim_vfio_remove(struct device *dev);
 extern struct platform_driver dsim_platform_driver;
 extern const struct device_type dsim_device_type;
 

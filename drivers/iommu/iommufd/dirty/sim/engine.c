@@ -80,9 +80,9 @@ static int do_copy(struct dsim_device *ddev, const struct dsim_desc *desc,
 
 	for (; len; len -= n, src += n, dst += n) {
 		n = min_t(u32, len, BOUNCE_SIZE);
-		rc = dsim_dma_read(ddev->port, src, ddev->bounce, n, fault);
+		rc = dsim_dma_read(ddev, src, ddev->bounce, n, fault);
 		if (!rc)
-			rc = dsim_dma_write(ddev->port, dst, ddev->bounce, n,
+			rc = dsim_dma_write(ddev, dst, ddev->bounce, n,
 					    fault);
 		if (rc)
 			return rc;
@@ -104,7 +104,7 @@ static int do_fill(struct dsim_device *ddev, const struct dsim_desc *desc,
 		pattern[i] = desc->value;
 	for (; len; len -= n, dst += n) {
 		n = min_t(u32, len, BOUNCE_SIZE);
-		rc = dsim_dma_write(ddev->port, dst, pattern, n, fault);
+		rc = dsim_dma_write(ddev, dst, pattern, n, fault);
 		if (rc)
 			return rc;
 	}
@@ -124,10 +124,10 @@ static int do_elements(struct dsim_device *ddev, const struct dsim_desc *desc,
 
 	for (i = 0; i != count; i++, dst += stride) {
 		if (desc->op == DSIM_OP_ADD) {
-			rc = dsim_dma_add(ddev->port, dst, value, fault);
+			rc = dsim_dma_add(ddev, dst, value, fault);
 		} else {
 			word = cpu_to_le64(value + i);
-			rc = dsim_dma_write(ddev->port, dst, &word,
+			rc = dsim_dma_write(ddev, dst, &word,
 					    sizeof(word), fault);
 		}
 		if (rc)
@@ -204,7 +204,7 @@ static void run_one(struct dsim_device *ddev)
 	struct dsim_desc desc;
 	__le32 status;
 
-	if (dsim_dma_read(ddev->port, addr, &desc, sizeof(desc), &fault)) {
+	if (dsim_dma_read(ddev, addr, &desc, sizeof(desc), &fault)) {
 		record_fault(regs, &fault);
 		regs->error = true;
 		return;
@@ -216,8 +216,7 @@ static void run_one(struct dsim_device *ddev)
 
 	smp_wmb(); /* data before status */
 	status = cpu_to_le32(result);
-	if (dsim_dma_write(ddev->port,
-			   addr + offsetof(struct dsim_desc, status),
+	if (dsim_dma_write(ddev, addr + offsetof(struct dsim_desc, status),
 			   &status, sizeof(status), &fault)) {
 		record_fault(regs, &fault);
 		regs->error = true;
@@ -332,6 +331,8 @@ void dsim_engine_stop(struct dsim_device *ddev)
 {
 	kthread_stop(ddev->thread);
 	ddev->thread = NULL;
+	guard(mutex)(&ddev->lock);
+	dsim_emulated_rest(ddev);
 }
 
 /**
@@ -346,8 +347,11 @@ void dsim_engine_stop(struct dsim_device *ddev)
  */
 void dsim_engine_set_running(struct dsim_device *ddev, bool running)
 {
-	scoped_guard(mutex, &ddev->lock)
+	scoped_guard(mutex, &ddev->lock) {
 		ddev->running = running;
+		if (!running)
+			dsim_emulated_rest(ddev);
+	}
 	dsim_engine_kick(ddev);
 }
 
@@ -376,6 +380,7 @@ void dsim_engine_reset(struct dsim_device *ddev)
 	if (ddev->mem)
 		memset(ddev->mem, 0, (size_t)ddev->mem_pages * DSIM_MEM_PAGE);
 	dsim_tracker_reset(ddev);
+	dsim_emulated_rest(ddev);
 }
 
 /**

@@ -507,6 +507,19 @@ static bool dsim_capable(struct device *dev, enum iommu_cap cap)
 	}
 }
 
+/**
+ * dsim_port_init() - Make the port of a device
+ * @port: zeroed
+ * @dev: the device; its platform data is its struct dsim_options
+ */
+void dsim_port_init(struct dsim_port *port, struct device *dev)
+{
+	port->dev = dev;
+	port->options = *(struct dsim_options *)dev_get_platdata(dev);
+	spin_lock_init(&port->lock);
+	INIT_LIST_HEAD(&port->node);
+}
+
 static struct iommu_device *dsim_probe_device(struct device *dev)
 {
 	struct dsim_port *port;
@@ -518,10 +531,7 @@ static struct iommu_device *dsim_probe_device(struct device *dev)
 	port = kzalloc_obj(*port);
 	if (!port)
 		return ERR_PTR(-ENOMEM);
-	port->dev = dev;
-	port->options = *(struct dsim_options *)dev_get_platdata(dev);
-	spin_lock_init(&port->lock);
-	INIT_LIST_HEAD(&port->node);
+	dsim_port_init(port, dev);
 	rc = dsim_tlb_init(&port->tlb, port->options.tlb_entries);
 	if (rc) {
 		kfree(port);

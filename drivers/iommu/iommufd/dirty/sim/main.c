@@ -7,7 +7,8 @@
  *	echo 1 > /sys/kernel/config/dirty_sim/NAME/live
  *
  * makes the platform device dsim.NAME, behind the simulated IOMMU and bound to
- * its vfio driver.  Options can be set until a device is live.
+ * its vfio driver; or, with the option emulated, behind none, and for a mediated
+ * device to hang off.  Options can be set until a device is live.
  */
 #include <linux/cleanup.h>
 #include <linux/configfs.h>
@@ -37,6 +38,7 @@ static enum dsim_format_id default_format;
  * @options: how the device is to be
  * @fault_no_flush: fault injection, see dsim_tlb_flush()
  * @fault_tracker: fault injection, see dsim_tracker_break()
+ * @fault_mute: fault injection, see dsim_tracker_mute()
  * @pdev: the device while it is live
  */
 struct dsim_item {
@@ -45,6 +47,7 @@ struct dsim_item {
 	struct dsim_options options;
 	bool fault_no_flush;
 	bool fault_tracker;
+	bool fault_mute;
 	struct platform_device *pdev;
 };
 
@@ -72,19 +75,25 @@ static bool entries_valid(unsigned int nr)
 
 static void apply_faults(struct dsim_item *di)
 {
-	struct dsim_port *port = dev_iommu_priv_get(&di->pdev->dev);
+	struct dsim_port *port = dsim_port_of(&di->pdev->dev);
 
 	scoped_guard(spinlock, &port->lock)
 		port->tlb.sticky_dirty = di->fault_no_flush;
 	dsim_tracker_break(port, di->fault_tracker);
+	dsim_tracker_mute(port, di->fault_mute);
 }
 
 static int go_live(struct dsim_item *di)
 {
+	bool emulated = di->options.emulated;
 	struct platform_device *pdev;
 	int rc;
 
-	pdev = platform_device_alloc("dsim", PLATFORM_DEVID_NONE);
+	/* The kernel knows what such a device writes, it tells nobody */
+	if (emulated && di->options.tracker != DSIM_TRACKER_NONE)
+		return -EINVAL;
+	pdev = platform_device_alloc(emulated ? "dsim-emulated" : "dsim",
+				     PLATFORM_DEVID_NONE);
 	if (!pdev)
 		return -ENOMEM;
 	rc = platform_device_add_data(pdev, &di->options, sizeof(di->options));
@@ -97,17 +106,18 @@ static int go_live(struct dsim_item *di)
 	 */
 	pdev->dev.parent = &platform_bus;
 	pdev->dev.bus = &platform_bus_type;
-	pdev->dev.type = &dsim_device_type;
+	pdev->dev.type = emulated ? &dsim_parent_type : &dsim_device_type;
 	rc = dev_set_name(&pdev->dev, "dsim.%s",
 			  config_item_name(&di->group.cg_item));
 	if (rc)
 		goto err_put;
-	rc = dsim_iommu_add_device(&pdev->dev);
+	rc = emulated ? device_add(&pdev->dev) :
+			dsim_iommu_add_device(&pdev->dev);
 	if (rc)
 		goto err_put;
 
 	/* Neither the IOMMU core nor the driver core report a failed probe */
-	if (!dev_iommu_priv_get(&pdev->dev) || !platform_get_drvdata(pdev)) {
+	if (!dsim_port_of(&pdev->dev) || !platform_get_drvdata(pdev)) {
 		platform_device_unregister(pdev);
 		return -ENODEV;
 	}
@@ -263,6 +273,45 @@ static ssize_t dsim_ad_store(struct config_item *item, const char *page,
 }
 CONFIGFS_ATTR(dsim_, ad);
 
+static ssize_t dsim_emulated_show(struct config_item *item, char *page)
+{
+	return sysfs_emit(page, "%d\n", to_item(item)->options.emulated);
+}
+
+static ssize_t dsim_emulated_store(struct config_item *item, const char *page,
+				   size_t count)
+{
+	struct dsim_item *di = to_item(item);
+
+	return store_flag(di, page, count, &di->options.emulated);
+}
+CONFIGFS_ATTR(dsim_, emulated);
+
+static ssize_t dsim_pins_show(struct config_item *item, char *page)
+{
+	return sysfs_emit(page, "%u\n", to_item(item)->options.pins);
+}
+
+static ssize_t dsim_pins_store(struct config_item *item, const char *page,
+			       size_t count)
+{
+	struct dsim_item *di = to_item(item);
+	unsigned int pins;
+	int rc;
+
+	rc = kstrtouint(page, 0, &pins);
+	if (rc)
+		return rc;
+	if (pins > DSIM_PINS_MAX)
+		return -EINVAL;
+	guard(mutex)(&di->lock);
+	if (di->pdev)
+		return -EBUSY;
+	di->options.pins = pins;
+	return count;
+}
+CONFIGFS_ATTR(dsim_, pins);
+
 static ssize_t dsim_p2p_show(struct config_item *item, char *page)
 {
 	return sysfs_emit(page, "%d\n", to_item(item)->options.p2p);
@@ -414,10 +463,9 @@ static ssize_t dsim_fault_tracker_show(struct config_item *item, char *page)
 	return sysfs_emit(page, "%d\n", to_item(item)->fault_tracker);
 }
 
-static ssize_t dsim_fault_tracker_store(struct config_item *item,
-					const char *page, size_t count)
+static ssize_t store_fault(struct dsim_item *di, const char *page, size_t count,
+			   bool *fault)
 {
-	struct dsim_item *di = to_item(item);
 	bool value;
 	int rc;
 
@@ -425,12 +473,34 @@ static ssize_t dsim_fault_tracker_store(struct config_item *item,
 	if (rc)
 		return rc;
 	guard(mutex)(&di->lock);
-	di->fault_tracker = value;
+	*fault = value;
 	if (di->pdev)
 		apply_faults(di);
 	return count;
 }
+
+static ssize_t dsim_fault_tracker_store(struct config_item *item,
+					const char *page, size_t count)
+{
+	struct dsim_item *di = to_item(item);
+
+	return store_fault(di, page, count, &di->fault_tracker);
+}
 CONFIGFS_ATTR(dsim_, fault_tracker);
+
+static ssize_t dsim_fault_mute_show(struct config_item *item, char *page)
+{
+	return sysfs_emit(page, "%d\n", to_item(item)->fault_mute);
+}
+
+static ssize_t dsim_fault_mute_store(struct config_item *item,
+				     const char *page, size_t count)
+{
+	struct dsim_item *di = to_item(item);
+
+	return store_fault(di, page, count, &di->fault_mute);
+}
+CONFIGFS_ATTR(dsim_, fault_mute);
 
 static ssize_t dsim_fault_no_flush_show(struct config_item *item, char *page)
 {
@@ -441,17 +511,8 @@ static ssize_t dsim_fault_no_flush_store(struct config_item *item,
 					 const char *page, size_t count)
 {
 	struct dsim_item *di = to_item(item);
-	bool value;
-	int rc;
 
-	rc = kstrtobool(page, &value);
-	if (rc)
-		return rc;
-	guard(mutex)(&di->lock);
-	di->fault_no_flush = value;
-	if (di->pdev)
-		apply_faults(di);
-	return count;
+	return store_fault(di, page, count, &di->fault_no_flush);
 }
 CONFIGFS_ATTR(dsim_, fault_no_flush);
 
@@ -463,7 +524,7 @@ static ssize_t dsim_stats_show(struct config_item *item, char *page)
 
 	guard(mutex)(&di->lock);
 	if (di->pdev) {
-		port = dev_iommu_priv_get(&di->pdev->dev);
+		port = dsim_port_of(&di->pdev->dev);
 		scoped_guard(spinlock, &port->lock)
 			stats = port->stats;
 	}
@@ -483,6 +544,8 @@ static struct configfs_attribute *dsim_item_attrs[] = {
 	&dsim_attr_page_sizes,
 	&dsim_attr_iotlb_entries,
 	&dsim_attr_ad,
+	&dsim_attr_emulated,
+	&dsim_attr_pins,
 	&dsim_attr_p2p,
 	&dsim_attr_precopy,
 	&dsim_attr_revoke_mmio,
@@ -491,6 +554,7 @@ static struct configfs_attribute *dsim_item_attrs[] = {
 	&dsim_attr_granule,
 	&dsim_attr_ranges,
 	&dsim_attr_fault_tracker,
+	&dsim_attr_fault_mute,
 	&dsim_attr_fault_no_flush,
 	&dsim_attr_stats,
 	NULL,
@@ -584,13 +648,18 @@ static int __init dsim_module_init(void)
 	rc = platform_driver_register(&dsim_platform_driver);
 	if (rc)
 		goto err_iommu;
+	rc = dsim_emulated_register();
+	if (rc)
+		goto err_driver;
 	config_group_init(&dsim_subsys.su_group);
 	mutex_init(&dsim_subsys.su_mutex);
 	rc = configfs_register_subsystem(&dsim_subsys);
 	if (rc)
-		goto err_driver;
+		goto err_emulated;
 	return 0;
 
+err_emulated:
+	dsim_emulated_unregister();
 err_driver:
 	platform_driver_unregister(&dsim_platform_driver);
 err_iommu:
@@ -601,6 +670,7 @@ err_iommu:
 static void __exit dsim_module_exit(void)
 {
 	configfs_unregister_subsystem(&dsim_subsys);
+	dsim_emulated_unregister();
 	platform_driver_unregister(&dsim_platform_driver);
 	dsim_iommu_exit();
 }

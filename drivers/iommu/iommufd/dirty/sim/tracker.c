@@ -101,7 +101,7 @@ static void tell_lost(struct dsim_tracker *tracker) {}
  */
 void dsim_tracker_wrote(struct dsim_tracker *tracker, u64 iova, size_t len)
 {
-	if (!tracker || !tracker->on)
+	if (!tracker || !tracker->on || tracker->mute)
 		return;
 	if (tracker->idev)
 		push_write(tracker, iova, iova + len - 1);
@@ -415,4 +415,18 @@ void dsim_tracker_break(struct dsim_port *port, bool broken)
 	tell_lost(port->tracker);
 	port->tracker->broken = broken;
 	port->tracker->on = false;
+}
+
+/**
+ * dsim_tracker_mute() - Inject a fault: the tracker misses what is written
+ * @port: where the device is
+ * @mute: which
+ *
+ * Nobody is told, as by hardware that is wrong.
+ */
+void dsim_tracker_mute(struct dsim_port *port, bool mute)
+{
+	guard(spinlock)(&port->lock);
+	if (port->tracker)
+		port->tracker->mute = mute;
 }

@@ -30,6 +30,7 @@ static void dsim_release(struct vfio_device *vdev)
 	struct dsim_device *ddev = to_dsim(vdev);
 
 	dsim_tracker_destroy(ddev);
+	dsim_emulated_destroy(ddev);
 	kfree(ddev->bounce);
 	vfree(ddev->doorbell_page);
 	vfree(ddev->mem);
@@ -41,7 +42,7 @@ static int dsim_init(struct vfio_device *vdev)
 	struct dsim_device *ddev = to_dsim(vdev);
 	int rc = -ENOMEM;
 
-	ddev->port = dev_iommu_priv_get(vdev->dev);
+	ddev->port = dsim_port_of(vdev->dev);
 	mutex_init(&ddev->lock);
 	init_waitqueue_head(&ddev->wait);
 	dsim_tracker_init(ddev);
@@ -49,6 +50,10 @@ static int dsim_init(struct vfio_device *vdev)
 	ddev->doorbell_page = vmalloc_user(PAGE_SIZE);
 	if (!ddev->bounce || !ddev->doorbell_page)
 		goto err_free;
+	rc = dsim_emulated_init(ddev);
+	if (rc)
+		goto err_free;
+	rc = -ENOMEM;
 	ddev->mem_pages = ddev->port->options.mem_pages;
 	if (ddev->mem_pages) {
 		ddev->mem = vzalloc((size_t)ddev->mem_pages * DSIM_MEM_PAGE);
@@ -103,12 +108,11 @@ static ssize_t access_bar(struct dsim_device *ddev, u8 *buf, size_t count,
 {
 	ssize_t rc;
 
-	if (vfio_mig_mmio_begin(&ddev->mig)) {
-		guard(mutex)(&ddev->lock);
+	guard(mutex)(&ddev->lock);
+	if (vfio_mig_mmio_begin(&ddev->mig))
 		rc = dsim_pci_bar_rw(ddev, buf, count, offset, write);
-	} else {
+	else
 		rc = dsim_pci_no_bar_rw(buf, count, offset, write);
-	}
 	vfio_mig_mmio_end(&ddev->mig);
 	return rc;
 }
@@ -302,44 +306,63 @@ static long dsim_ioctl(struct vfio_device *vdev, unsigned int cmd,
 	}
 }
 
+#define COMMON_OPS					\
+	.name = "dirty-sim",				\
+	.init = dsim_init,				\
+	.release = dsim_release,			\
+	.open_device = dsim_open_device,		\
+	.close_device = dsim_close_device,		\
+	.read = dsim_read,				\
+	.write = dsim_write,				\
+	.mmap = dsim_mmap,				\
+	.ioctl = dsim_ioctl,				\
+	.get_region_info_caps = dsim_get_region_info,	\
+	.request = dsim_request
+
 static const struct vfio_device_ops dsim_vfio_ops = {
-	.name = "dirty-sim",
-	.init = dsim_init,
-	.release = dsim_release,
-	.open_device = dsim_open_device,
-	.close_device = dsim_close_device,
-	.read = dsim_read,
-	.write = dsim_write,
-	.mmap = dsim_mmap,
-	.ioctl = dsim_ioctl,
-	.get_region_info_caps = dsim_get_region_info,
-	.request = dsim_request,
+	COMMON_OPS,
 	.bind_iommufd = dsim_tracker_bind,
 	.unbind_iommufd = vfio_iommufd_physical_unbind,
 	.attach_ioas = vfio_iommufd_physical_attach_ioas,
 	.detach_ioas = vfio_iommufd_physical_detach_ioas,
 };
 
+static const struct vfio_device_ops dsim_emulated_ops = {
+	COMMON_OPS,
+	.bind_iommufd = vfio_iommufd_emulated_bind,
+	.unbind_iommufd = vfio_iommufd_emulated_unbind,
+	.attach_ioas = vfio_iommufd_emulated_attach_ioas,
+	.detach_ioas = vfio_iommufd_emulated_detach_ioas,
+	.dma_unmap = dsim_emulated_unmap,
+};
+
 /* ---- Driver ---- */
 
-static int dsim_probe(struct platform_device *pdev)
+/**
+ * dsim_vfio_add() - Make a vfio device of a device
+ * @dev: a platform device behind the IOMMU, or a mediated device behind none
+ *
+ * Return: 0 or an errno.
+ */
+int dsim_vfio_add(struct device *dev)
 {
+	bool emulated = dsim_port_of(dev)->options.emulated;
 	struct dsim_device *ddev;
 	int rc;
 
-	if (pdev->dev.type != &dsim_device_type)
-		return -ENODEV;
-
-	ddev = vfio_alloc_device(dsim_device, vdev, &pdev->dev, &dsim_vfio_ops);
+	ddev = vfio_alloc_device(dsim_device, vdev, dev,
+				 emulated ? &dsim_emulated_ops :
+					    &dsim_vfio_ops);
 	if (IS_ERR(ddev))
 		return PTR_ERR(ddev);
-	rc = vfio_register_group_dev(&ddev->vdev);
+	rc = emulated ? vfio_register_emulated_iommu_dev(&ddev->vdev) :
+			vfio_register_group_dev(&ddev->vdev);
 	if (rc)
 		goto err_put;
 	rc = vfio_mig_add_attributes(&ddev->mig);
 	if (rc)
 		goto err_unregister;
-	platform_set_drvdata(pdev, ddev);
+	dev_set_drvdata(dev, ddev);
 	return 0;
 
 err_unregister:
@@ -349,13 +372,31 @@ err_put:
 	return rc;
 }
 
-static void dsim_remove(struct platform_device *pdev)
+/**
+ * dsim_vfio_remove() - Undo dsim_vfio_add()
+ * @dev: the device
+ *
+ * Waits for the user of the device to close it.
+ */
+void dsim_vfio_remove(struct device *dev)
 {
-	struct dsim_device *ddev = platform_get_drvdata(pdev);
+	struct dsim_device *ddev = dev_get_drvdata(dev);
 
 	vfio_mig_remove_attributes(&ddev->mig);
 	vfio_unregister_group_dev(&ddev->vdev);
 	vfio_put_device(&ddev->vdev);
+}
+
+static int dsim_probe(struct platform_device *pdev)
+{
+	if (pdev->dev.type != &dsim_device_type)
+		return -ENODEV;
+	return dsim_vfio_add(&pdev->dev);
+}
+
+static void dsim_remove(struct platform_device *pdev)
+{
+	dsim_vfio_remove(&pdev->dev);
 }
 
 /* Tells our devices from whatever else is on the bus */

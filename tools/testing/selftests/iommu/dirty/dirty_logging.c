@@ -5,7 +5,6 @@
  *
  * A device with a log of its own is asked on the unpatched kernel too.
  */
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 
 #include "kselftest_harness.h"
@@ -90,77 +89,6 @@ FIXTURE_TEARDOWN(logging)
 	dsim_remove(OTHER);
 }
 
-/* ---- The ioctl ---- */
-
-struct arg {
-	struct vfio_device_feature feature;
-	union {
-		struct vfio_device_feature_dma_logging_control control;
-		struct vfio_device_feature_dma_logging_report report;
-	};
-} __attribute__((aligned(8)));
-
-static int feature(struct dsim *d, struct arg *arg, uint32_t flags)
-{
-	arg->feature.argsz = sizeof(*arg);
-	arg->feature.flags = flags;
-	return ioctl(d->fd, VFIO_DEVICE_FEATURE, arg) ? -errno : 0;
-}
-
-static int probe(struct dsim *d)
-{
-	const uint32_t all[] = { VFIO_DEVICE_FEATURE_DMA_LOGGING_START,
-				 VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP };
-	struct arg arg = {};
-	int rc;
-
-	rc = feature(d, &arg, VFIO_DEVICE_FEATURE_PROBE |
-			      VFIO_DEVICE_FEATURE_GET |
-			      VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT);
-	for (unsigned int i = 0; i < ARRAY_LEN(all); i++)
-		if (feature(d, &arg, VFIO_DEVICE_FEATURE_PROBE |
-				     VFIO_DEVICE_FEATURE_SET | all[i]) != rc)
-			return -EPROTO;
-	return rc;
-}
-
-static int log_start(struct dsim *d, const RANGE *ranges, unsigned int nr,
-		     uint64_t *page_size)
-{
-	struct arg arg = { .control = {
-		.page_size = *page_size,
-		.num_ranges = nr,
-		.ranges = (uintptr_t)ranges,
-	} };
-	int rc = feature(d, &arg, VFIO_DEVICE_FEATURE_SET |
-				  VFIO_DEVICE_FEATURE_DMA_LOGGING_START);
-
-	*page_size = arg.control.page_size;
-	return rc;
-}
-
-static int log_stop(struct dsim *d)
-{
-	struct arg arg = {};
-
-	return feature(d, &arg, VFIO_DEVICE_FEATURE_SET |
-				VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP);
-}
-
-static int log_report(struct dsim *d, uint64_t iova, uint64_t length,
-		      uint64_t page_size, void *bitmap)
-{
-	struct arg arg = { .report = {
-		.iova = iova,
-		.length = length,
-		.page_size = page_size,
-		.bitmap = (uintptr_t)bitmap,
-	} };
-
-	return feature(d, &arg, VFIO_DEVICE_FEATURE_GET |
-				VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT);
-}
-
 /* ---- What tests do ---- */
 
 static int dma(struct dsim *d, struct shadow *s, unsigned int first,
@@ -184,7 +112,7 @@ static int start(struct dsim *d, struct shadow *s)
 	RANGE range = { .iova = s->start, .length = s->size };
 	uint64_t page_size = SZ_4K;
 
-	return log_start(d, &range, 1, &page_size);
+	return dsim_log_start(d, &range, 1, &page_size);
 }
 
 /* What the ring's pages look like to a device that tells larger ones apart */
@@ -204,8 +132,8 @@ static void widen_ring(struct shadow *s, uint64_t granule)
 		uint64_t first_ = 0;                                           \
 		widen_ring(_s, variant->config.granule);                       \
 		memset((_s)->got, 0, (_s)->words * 8);                         \
-		ASSERT_EQ(0, log_report(_d, (_s)->start, (_s)->size, SZ_4K,    \
-					(_s)->got));                           \
+		ASSERT_EQ(0, dsim_log_report(_d, (_s)->start, (_s)->size, SZ_4K, \
+					     (_s)->got));                      \
 		EXPECT_EQ(0, shadow_lost(_s, &first_)) {                       \
 			TH_LOG("first lost: 0x%llx", (long long)first_);       \
 		}                                                              \
@@ -224,19 +152,19 @@ TEST_F(logging, offered)
 	struct vm *vm = &self->vm;
 	uint32_t hwpt;
 
-	EXPECT_EQ(HAS_IT() ? 0 : -ENOTTY, probe(d));
+	EXPECT_EQ(HAS_IT() ? 0 : -ENOTTY, dsim_log_probe(d));
 	EXPECT_EQ(HAS_IT() ? 0 : -ENOTTY, start(d, &self->shadow));
-	EXPECT_EQ(HAS_IT() ? 0 : -ENOTTY, log_stop(d));
+	EXPECT_EQ(HAS_IT() ? 0 : -ENOTTY, dsim_log_stop(d));
 	if (variant->config.no_ad || on_base())
 		return;
 	/* who has allocated an HWPT for it asks there */
 	ASSERT_EQ(0, vm_alloc_hwpt(vm, d, DIRTY, &hwpt));
 	ASSERT_EQ(0, dsim_attach(d, hwpt));
-	EXPECT_EQ(variant->config.tracker ? 0 : -ENOTTY, probe(d));
+	EXPECT_EQ(variant->config.tracker ? 0 : -ENOTTY, dsim_log_probe(d));
 	/* and one that was not allocated for it does not track */
 	ASSERT_EQ(0, vm_alloc_hwpt(vm, d, 0, &hwpt));
 	ASSERT_EQ(0, dsim_attach(d, hwpt));
-	EXPECT_EQ(variant->config.tracker ? 0 : -ENOTTY, probe(d));
+	EXPECT_EQ(variant->config.tracker ? 0 : -ENOTTY, dsim_log_probe(d));
 	EXPECT_EQ(variant->config.tracker ? 0 : -ENOTTY,
 		  start(d, &self->shadow));
 }
@@ -262,8 +190,8 @@ TEST_F(logging, reports)
 	REPORT(d, s);
 	EXPECT_TRUE(shadow_data_equal(s));
 	EXPECT_EQ(-EINVAL, start(d, s));
-	ASSERT_EQ(0, log_stop(d));
-	EXPECT_EQ(-EINVAL, log_report(d, s->start, s->size, SZ_4K, s->got));
+	ASSERT_EQ(0, dsim_log_stop(d));
+	EXPECT_EQ(-EINVAL, dsim_log_report(d, s->start, s->size, SZ_4K, s->got));
 	/* and once more */
 	ASSERT_EQ(0, dma(d, s, 0, 20));
 	ASSERT_EQ(0, start(d, s));
@@ -290,16 +218,16 @@ TEST_F(logging, follows_mappings)
 		desc.dst = NOWHERE_IOVA + 3 * SZ_4K;
 		ASSERT_EQ(DSIM_DESC_DONE, dsim_run(d, &desc));
 		bits = 0;
-		ASSERT_EQ(0, log_report(d, NOWHERE_IOVA, 64 * SZ_4K, SZ_4K,
-					&bits));
+		ASSERT_EQ(0, dsim_log_report(d, NOWHERE_IOVA, 64 * SZ_4K, SZ_4K,
+					     &bits));
 		want = granule == SZ_4K ? 1 << 3 : 0xffff;
 		EXPECT_EQ(want, bits);
 		desc.dst = NOWHERE_IOVA + 60 * SZ_4K;
 		ASSERT_EQ(DSIM_DESC_DONE, dsim_run(d, &desc));
 		ASSERT_EQ(0, vm_unmap(vm, NOWHERE_IOVA, 64 * SZ_4K));
 		bits = 0;
-		ASSERT_EQ(0, log_report(d, NOWHERE_IOVA, 64 * SZ_4K, SZ_4K,
-					&bits));
+		ASSERT_EQ(0, dsim_log_report(d, NOWHERE_IOVA, 64 * SZ_4K, SZ_4K,
+					     &bits));
 		want = granule == SZ_4K ? 1ULL << 60 : 0xffffULL << 48;
 		EXPECT_EQ(want, bits);
 	}
@@ -340,17 +268,17 @@ TEST_F(logging, each_gets_all)
 	ASSERT_EQ(0, dsim_wait(o));
 	ASSERT_EQ(DSIM_DESC_DONE, slot->status);
 	memset(bits, 0, sizeof(bits));
-	ASSERT_EQ(0, log_report(d, DATA_IOVA, PAGES * SZ_4K, SZ_4K, bits[0]));
-	ASSERT_EQ(0, log_report(o, DATA_IOVA, PAGES * SZ_4K, SZ_4K, bits[1]));
+	ASSERT_EQ(0, dsim_log_report(d, DATA_IOVA, PAGES * SZ_4K, SZ_4K, bits[0]));
+	ASSERT_EQ(0, dsim_log_report(o, DATA_IOVA, PAGES * SZ_4K, SZ_4K, bits[1]));
 	for (unsigned int i = 0; i < PAGES / 64; i++) {
 		EXPECT_EQ(i == 0 ? 1ULL << 40 : 0, bits[0][i]);
 		EXPECT_EQ(bits[0][i], bits[1][i]);
 	}
 	/* one ends, the other goes on */
-	ASSERT_EQ(0, log_stop(o));
-	EXPECT_EQ(-EINVAL, log_report(o, s->start, s->size, SZ_4K, s->got));
-	ASSERT_EQ(0, log_stop(d));
-	EXPECT_EQ(0, log_stop(d));
+	ASSERT_EQ(0, dsim_log_stop(o));
+	EXPECT_EQ(-EINVAL, dsim_log_report(o, s->start, s->size, SZ_4K, s->got));
+	ASSERT_EQ(0, dsim_log_stop(d));
+	EXPECT_EQ(0, dsim_log_stop(d));
 }
 
 /* It ends with the attachment, also while it logs */
@@ -365,10 +293,10 @@ TEST_F(logging, ends)
 		SKIP(return, "the base kernel asks one device only");
 	ASSERT_EQ(0, start(d, s));
 	ASSERT_EQ(0, dsim_detach(d));
-	EXPECT_EQ(-EINVAL, log_report(d, s->start, s->size, SZ_4K, s->got));
+	EXPECT_EQ(-EINVAL, dsim_log_report(d, s->start, s->size, SZ_4K, s->got));
 	EXPECT_EQ(-EINVAL, start(d, s));
 	ASSERT_EQ(0, dsim_attach(d, vm->ioas));
-	EXPECT_EQ(-EINVAL, log_report(d, s->start, s->size, SZ_4K, s->got));
+	EXPECT_EQ(-EINVAL, dsim_log_report(d, s->start, s->size, SZ_4K, s->got));
 	ASSERT_EQ(0, start(d, s));
 	shadow_clean(s);
 	ASSERT_EQ(0, dma(d, s, 1, 1));
@@ -376,7 +304,7 @@ TEST_F(logging, ends)
 	/* to another address space; the first one can go */
 	ASSERT_EQ(0, vm_alloc_ioas(&other));
 	ASSERT_EQ(0, dsim_attach(d, other.ioas));
-	EXPECT_EQ(-EINVAL, log_report(d, s->start, s->size, SZ_4K, s->got));
+	EXPECT_EQ(-EINVAL, dsim_log_report(d, s->start, s->size, SZ_4K, s->got));
 	ASSERT_EQ(0, vm_destroy_object(vm, vm->ioas));
 	ASSERT_EQ(0, start(d, s));
 }
@@ -395,9 +323,9 @@ TEST_F(logging, bad_input)
 #define START_IS(_rc, _nr, _size)                                              \
 	do {                                                                   \
 		size = _size;                                                  \
-		EXPECT_EQ(_rc, log_start(d, range, _nr, &size));               \
-		EXPECT_EQ(-EINVAL, log_report(d, s->start, SZ_4K, SZ_4K,       \
-					      s->got));                        \
+		EXPECT_EQ(_rc, dsim_log_start(d, range, _nr, &size));          \
+		EXPECT_EQ(-EINVAL, dsim_log_report(d, s->start, SZ_4K, SZ_4K,  \
+						   s->got));                   \
 	} while (0)
 
 	for (unsigned int i = 0; i < ARRAY_LEN(bad_sizes); i++) {
@@ -422,17 +350,17 @@ TEST_F(logging, bad_input)
 
 	ASSERT_EQ(0, start(d, s));
 	for (unsigned int i = 0; i < ARRAY_LEN(bad_sizes); i++)
-		EXPECT_EQ(-EINVAL, log_report(d, s->start, s->size,
-					      bad_sizes[i], s->got));
-	EXPECT_EQ(-EINVAL, log_report(d, s->start, 0, SZ_4K, s->got));
-	EXPECT_EQ(-EOVERFLOW, log_report(d, ~0xfffULL, 2 * SZ_4K, SZ_4K,
-					 s->got));
+		EXPECT_EQ(-EINVAL, dsim_log_report(d, s->start, s->size,
+						   bad_sizes[i], s->got));
+	EXPECT_EQ(-EINVAL, dsim_log_report(d, s->start, 0, SZ_4K, s->got));
+	EXPECT_EQ(-EOVERFLOW, dsim_log_report(d, ~0xfffULL, 2 * SZ_4K, SZ_4K,
+					      s->got));
 	shadow_clean(s);
 	ASSERT_EQ(0, dma(d, s, 1, 1));
 	/* a bitmap that is none takes nothing */
-	EXPECT_EQ(-EFAULT, log_report(d, s->start, s->size, SZ_4K, (void *)8));
-	EXPECT_EQ(-EFAULT, log_report(d, s->start, s->size, SZ_4K,
-				      (void *)~0xfffUL));
+	EXPECT_EQ(-EFAULT, dsim_log_report(d, s->start, s->size, SZ_4K, (void *)8));
+	EXPECT_EQ(-EFAULT, dsim_log_report(d, s->start, s->size, SZ_4K,
+					   (void *)~0xfffUL));
 	REPORT(d, s);
 }
 
@@ -449,8 +377,8 @@ static int send_round(struct dsim *d, struct vm *vm, const RANGE *regions,
 
 	for (unsigned int r = 0; r < REGIONS; r++) {
 		memset(bits, 0, sizeof(bits));
-		rc = log_report(d, regions[r].iova, regions[r].length, page_size,
-				bits);
+		rc = dsim_log_report(d, regions[r].iova, regions[r].length, page_size,
+				     bits);
 		if (rc)
 			return rc;
 		for (at = 0; at < regions[r].length; at += page_size) {
@@ -477,13 +405,13 @@ TEST_F(logging, migrates)
 		SKIP(return, "the base kernel asks devices only");
 	dest = malloc(PAGES * SZ_4K);
 	ASSERT_NE(NULL, dest);
-	ASSERT_EQ(0, probe(d));
+	ASSERT_EQ(0, dsim_log_probe(d));
 	for (unsigned int r = 0; r < REGIONS; r++)
 		regions[r] = (RANGE){
 			.iova = DATA_IOVA + r * (PAGES / REGIONS) * SZ_4K,
 			.length = PAGES / REGIONS * SZ_4K,
 		};
-	ASSERT_EQ(0, log_start(d, regions, REGIONS, &page_size));
+	ASSERT_EQ(0, dsim_log_start(d, regions, REGIONS, &page_size));
 	ASSERT_EQ(0, dma(d, s, 0, PAGES));
 	memcpy(dest, vm->data, PAGES * SZ_4K);
 	for (unsigned int round = 0; round < 5; round++) {
@@ -495,7 +423,7 @@ TEST_F(logging, migrates)
 	}
 	ASSERT_EQ(0, dsim_mig_set(d, VFIO_DEVICE_STATE_STOP, NULL));
 	ASSERT_EQ(0, send_round(d, vm, regions, page_size, dest));
-	ASSERT_EQ(0, log_stop(d));
+	ASSERT_EQ(0, dsim_log_stop(d));
 	EXPECT_TRUE(shadow_data_equal(s));
 	EXPECT_EQ(0, memcmp(dest, vm->data, PAGES * SZ_4K));
 	free(dest);

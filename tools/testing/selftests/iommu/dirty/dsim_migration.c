@@ -1090,12 +1090,8 @@ static void *pair_ring(struct pair *p, int i)
 
 static int pair_start(struct pair *p, int i)
 {
-	struct dsim *d = &p->dev[i];
-
-	return dsim_start(d, pair_ring(p, i)) ?:
-	       dsim_reg_write(d, DSIM_REG_CTRL, 0) ?:
-	       dsim_reg_write(d, DSIM_REG_RING_LO, RING_IOVA + i * PEER_RING) ?:
-	       dsim_reg_write(d, DSIM_REG_CTRL, DSIM_CTRL_ENABLE);
+	return dsim_start_at(&p->dev[i], pair_ring(p, i),
+			     RING_IOVA + i * PEER_RING);
 }
 
 /* A ring full of work for both; only the first is rung by us */

@@ -17,6 +17,7 @@
 
 #define CONFIGFS	"/sys/kernel/config/dirty_sim"
 #define SYSFS		"/sys/devices/platform/dsim.%s"
+#define UUID_LEN	36
 
 /* No step of the device takes longer, unless something is broken */
 #define WAIT_MS		60000
@@ -113,6 +114,31 @@ int dsim_remove(const char *name)
 	return rmdir(path) ? -errno : 0;
 }
 
+/* The mediated device of an emulated one, which is made by its user */
+int dsim_make_mdev(struct dsim *d)
+{
+	char path[PATH_MAX], uuid[UUID_LEN + 1] = "";
+	int fd, rc = 0;
+
+	fd = open("/proc/sys/kernel/random/uuid", O_RDONLY);
+	if (fd < 0 || read(fd, uuid, UUID_LEN) != UUID_LEN)
+		rc = -errno;
+	close(fd);
+	if (rc)
+		return rc;
+	snprintf(path, sizeof(path),
+		 SYSFS "/mdev_supported_types/dsim-emulated-pci/create", d->name);
+	fd = open(path, O_WRONLY);
+	if (fd < 0)
+		return -errno;
+	if (write(fd, uuid, UUID_LEN) != UUID_LEN)
+		rc = -errno;
+	close(fd);
+	if (!rc)
+		snprintf(d->sysfs, sizeof(d->sysfs), SYSFS "/%s", d->name, uuid);
+	return rc;
+}
+
 int dsim_create(struct dsim *d, const char *name,
 		const struct dsim_config *config)
 {
@@ -141,6 +167,10 @@ int dsim_create(struct dsim *d, const char *name,
 		rc = set_number(name, "iotlb_entries", config->iotlb_entries);
 	if (!rc && config->no_ad)
 		rc = dsim_set(name, "ad", "0");
+	if (!rc && config->emulated)
+		rc = dsim_set(name, "emulated", "1");
+	if (!rc && config->pins)
+		rc = set_number(name, "pins", config->pins);
 	if (!rc && config->no_p2p)
 		rc = dsim_set(name, "p2p", "0");
 	if (!rc && config->precopy)
@@ -157,8 +187,13 @@ int dsim_create(struct dsim *d, const char *name,
 		rc = set_number(name, "ranges", config->ranges);
 	if (!rc)
 		rc = dsim_set(name, "live", "1");
-	if (rc)
+	snprintf(d->sysfs, sizeof(d->sysfs), SYSFS, name);
+	if (!rc && config->emulated)
+		rc = dsim_make_mdev(d);
+	if (rc) {
+		dsim_set(name, "live", "0");
 		rmdir(path);
+	}
 	return rc;
 }
 
@@ -171,7 +206,7 @@ int dsim_open(struct dsim *d)
 	struct dirent *entry;
 	DIR *dir;
 
-	snprintf(path, sizeof(path), SYSFS "/vfio-dev", d->name);
+	snprintf(path, sizeof(path), "%s/vfio-dev", d->sysfs);
 	dir = opendir(path);
 	if (!dir)
 		return -errno;
@@ -370,8 +405,8 @@ int dsim_enable_bus(struct dsim *d)
 			      CFG_COMMAND_MEM | CFG_COMMAND_MASTER);
 }
 
-/* Enable the ring that lies at RING_IOVA; @ring is where this process sees it */
-int dsim_start(struct dsim *d, struct dsim_desc *ring)
+/* Enable a ring that lies at @iova; @ring is where this process sees it */
+int dsim_start_at(struct dsim *d, struct dsim_desc *ring, uint64_t iova)
 {
 	int rc = dsim_enable_bus(d);
 
@@ -381,15 +416,21 @@ int dsim_start(struct dsim *d, struct dsim_desc *ring)
 	if (!rc)
 		rc = dsim_reg_write(d, DSIM_REG_CTRL, 0);
 	if (!rc)
-		rc = dsim_reg_write(d, DSIM_REG_RING_LO, (uint32_t)RING_IOVA);
+		rc = dsim_reg_write(d, DSIM_REG_RING_LO, (uint32_t)iova);
 	if (!rc)
-		rc = dsim_reg_write(d, DSIM_REG_RING_HI, RING_IOVA >> 32);
+		rc = dsim_reg_write(d, DSIM_REG_RING_HI, iova >> 32);
 	if (!rc)
 		rc = dsim_reg_write(d, DSIM_REG_RING_ORDER, RING_ORDER);
 	if (!rc)
 		rc = dsim_reg_write(d, DSIM_REG_CTRL,
 				    DSIM_CTRL_ENABLE | DSIM_CTRL_IRQ);
 	return rc;
+}
+
+/* Where most tests have it */
+int dsim_start(struct dsim *d, struct dsim_desc *ring)
+{
+	return dsim_start_at(d, ring, RING_IOVA);
 }
 
 /* Put a descriptor into the next slot, without telling the device */
@@ -465,6 +506,78 @@ uint32_t dsim_mem_read(struct dsim *d, uint32_t at)
 	if (dsim_reg_write(d, DSIM_REG_MEM_AT, at))
 		return ~0U;
 	return dsim_reg(d, DSIM_REG_MEM_DATA);
+}
+
+/* ---- DMA logging ---- */
+
+struct log_arg {
+	struct vfio_device_feature feature;
+	union {
+		struct vfio_device_feature_dma_logging_control control;
+		struct vfio_device_feature_dma_logging_report report;
+	};
+} __attribute__((aligned(8)));
+
+static int log_feature(struct dsim *d, struct log_arg *arg, uint32_t flags)
+{
+	arg->feature.argsz = sizeof(*arg);
+	arg->feature.flags = flags;
+	return ioctl_errno(d->fd, VFIO_DEVICE_FEATURE, arg);
+}
+
+int dsim_log_probe(struct dsim *d)
+{
+	const uint32_t all[] = { VFIO_DEVICE_FEATURE_DMA_LOGGING_START,
+				 VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP };
+	struct log_arg arg = {};
+	int rc;
+
+	rc = log_feature(d, &arg, VFIO_DEVICE_FEATURE_PROBE |
+				  VFIO_DEVICE_FEATURE_GET |
+				  VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT);
+	for (unsigned int i = 0; i < ARRAY_LEN(all); i++)
+		if (log_feature(d, &arg, VFIO_DEVICE_FEATURE_PROBE |
+					 VFIO_DEVICE_FEATURE_SET | all[i]) != rc)
+			return -EPROTO;
+	return rc;
+}
+
+int dsim_log_start(struct dsim *d,
+		   const struct vfio_device_feature_dma_logging_range *ranges,
+		   unsigned int nr, uint64_t *page_size)
+{
+	struct log_arg arg = { .control = {
+		.page_size = *page_size,
+		.num_ranges = nr,
+		.ranges = (uintptr_t)ranges,
+	} };
+	int rc = log_feature(d, &arg, VFIO_DEVICE_FEATURE_SET |
+				      VFIO_DEVICE_FEATURE_DMA_LOGGING_START);
+
+	*page_size = arg.control.page_size;
+	return rc;
+}
+
+int dsim_log_stop(struct dsim *d)
+{
+	struct log_arg arg = {};
+
+	return log_feature(d, &arg, VFIO_DEVICE_FEATURE_SET |
+				    VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP);
+}
+
+int dsim_log_report(struct dsim *d, uint64_t iova, uint64_t length,
+		    uint64_t page_size, void *bitmap)
+{
+	struct log_arg arg = { .report = {
+		.iova = iova,
+		.length = length,
+		.page_size = page_size,
+		.bitmap = (uintptr_t)bitmap,
+	} };
+
+	return log_feature(d, &arg, VFIO_DEVICE_FEATURE_GET |
+				    VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT);
 }
 
 /* ---- Migration ---- */

@@ -71,6 +71,8 @@
  * @page_sizes: bitmap of leaf sizes that the IOMMU may use, 0 for all
  * @iotlb_entries: size of the IOTLB, 0 for the usual
  * @no_ad: the IOMMU has no accessed and dirty bits
+ * @emulated: there is no IOMMU
+ * @pins: pages that such a device keeps, 0: each write is a copy
  * @no_p2p: the device has no RUNNING_P2P
  * @precopy: the device has PRE_COPY
  * @revoke_mmio: the device has no MMIO while it does not run
@@ -84,6 +86,8 @@ struct dsim_config {
 	uint64_t page_sizes;
 	unsigned int iotlb_entries;
 	bool no_ad;
+	bool emulated;
+	unsigned int pins;
 	bool no_p2p;
 	bool precopy;
 	bool revoke_mmio;
@@ -96,6 +100,7 @@ struct dsim_config {
 /**
  * struct dsim - an open simulated device
  * @name: its name in configfs
+ * @sysfs: its folder in sysfs
  * @fd: the vfio cdev, -1 while closed
  * @devid: its iommufd object, once bound
  * @region: where in @fd each region lies, and 1 more, or 0 while not known
@@ -106,6 +111,7 @@ struct dsim_config {
  */
 struct dsim {
 	char name[32];
+	char sysfs[128];
 	int fd;
 	uint32_t devid;
 	uint64_t region[VFIO_PCI_NUM_REGIONS];
@@ -119,6 +125,7 @@ struct dsim {
 bool dsim_available(void);
 int dsim_create(struct dsim *d, const char *name,
 		const struct dsim_config *config);
+int dsim_make_mdev(struct dsim *d);
 int dsim_set(const char *name, const char *attr, const char *value);
 long long dsim_stat(const char *name, const char *stat);
 int dsim_remove(const char *name);
@@ -146,6 +153,7 @@ int dsim_cfg_write(struct dsim *d, uint32_t at, size_t n, uint32_t value);
 /* The ring */
 int dsim_enable_bus(struct dsim *d);
 int dsim_start(struct dsim *d, struct dsim_desc *ring);
+int dsim_start_at(struct dsim *d, struct dsim_desc *ring, uint64_t iova);
 struct dsim_desc *dsim_put(struct dsim *d, const struct dsim_desc *desc);
 int dsim_kick(struct dsim *d);
 int dsim_wait(struct dsim *d);
@@ -155,6 +163,15 @@ bool dsim_rests(struct dsim *d, unsigned int ms);
 /* Memory of the device's own, by words */
 int dsim_mem_write(struct dsim *d, uint32_t at, uint32_t word);
 uint32_t dsim_mem_read(struct dsim *d, uint32_t at);
+
+/* DMA logging, by VFIO_DEVICE_FEATURE_DMA_LOGGING_* */
+int dsim_log_probe(struct dsim *d);
+int dsim_log_start(struct dsim *d,
+		   const struct vfio_device_feature_dma_logging_range *ranges,
+		   unsigned int nr, uint64_t *page_size);
+int dsim_log_stop(struct dsim *d);
+int dsim_log_report(struct dsim *d, uint64_t iova, uint64_t length,
+		    uint64_t page_size, void *bitmap);
 
 /* Migration; the state is enum vfio_device_mig_state */
 int dsim_mig_set(struct dsim *d, uint32_t state, int *data_fd);
