@@ -187,6 +187,21 @@ TRACE_EVENT(iommufd_dirty_provider,
 		  __entry->pasid, __entry->from, __entry->to)
 );
 
+/* A device cannot write any more, or can again, by its migration state */
+TRACE_EVENT(iommufd_dirty_still,
+	TP_PROTO(u32 device, bool still),
+	TP_ARGS(device, still),
+	TP_STRUCT__entry(
+		__field(u32, device)
+		__field(bool, still)
+	),
+	TP_fast_assign(
+		__entry->device = device;
+		__entry->still = still;
+	),
+	TP_printk("device=%u still=%d", __entry->device, __entry->still)
+);
+
 #endif
 
 #include <trace/define_trace.h>

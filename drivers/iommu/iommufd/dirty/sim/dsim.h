@@ -497,6 +497,8 @@ int dsim_tracker_bind(struct vfio_device *vdev, struct iommufd_ctx *ictx,
 void dsim_tracker_break(struct dsim_port *port, bool broken);
 
 /* vfio.c */
+void dsim_bus_reset(struct platform_device *pdev);
+
 extern struct platform_driver dsim_platform_driver;
 extern const struct device_type dsim_device_type;
 

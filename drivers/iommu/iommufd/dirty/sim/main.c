@@ -455,6 +455,23 @@ static ssize_t dsim_fault_no_flush_store(struct config_item *item,
 }
 CONFIGFS_ATTR(dsim_, fault_no_flush);
 
+static ssize_t dsim_reset_store(struct config_item *item, const char *page,
+				size_t count)
+{
+	struct dsim_item *di = to_item(item);
+	bool value;
+	int rc;
+
+	rc = kstrtobool(page, &value);
+	if (rc)
+		return rc;
+	guard(mutex)(&di->lock);
+	if (value && di->pdev)
+		dsim_bus_reset(di->pdev);
+	return count;
+}
+CONFIGFS_ATTR_WO(dsim_, reset);
+
 static ssize_t dsim_stats_show(struct config_item *item, char *page)
 {
 	struct dsim_item *di = to_item(item);
@@ -492,6 +509,7 @@ static struct configfs_attribute *dsim_item_attrs[] = {
 	&dsim_attr_ranges,
 	&dsim_attr_fault_tracker,
 	&dsim_attr_fault_no_flush,
+	&dsim_attr_reset,
 	&dsim_attr_stats,
 	NULL,
 };

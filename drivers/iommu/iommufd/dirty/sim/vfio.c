@@ -320,6 +320,24 @@ static const struct vfio_device_ops dsim_vfio_ops = {
 	.detach_ioas = vfio_iommufd_physical_detach_ioas,
 };
 
+/**
+ * dsim_bus_reset() - Reset a device as a reset of its bus does
+ * @pdev: the device
+ *
+ * Nobody asked its user.
+ *
+ * Context: process.
+ */
+void dsim_bus_reset(struct platform_device *pdev)
+{
+	struct dsim_device *ddev;
+
+	guard(device)(&pdev->dev);
+	ddev = platform_get_drvdata(pdev);
+	if (ddev)
+		vfio_mig_reset(&ddev->mig);
+}
+
 /* ---- Driver ---- */
 
 static int dsim_probe(struct platform_device *pdev)
