@@ -184,14 +184,15 @@ enum iommu_dirty_policy_flags {
  *             least one of IOMMU_DIRTY_PROVIDER_IOMMU, _DEVICE and _ALL. 0 with
  *             IOMMU_DIRTY_POLICY_INHERIT. Of those that can, the kernel takes
  *             an exact one before one that is not, then the one with the smaller
- *             granule.
+ *             granule, then the one that its driver rates higher.
  *
  * Policy of a device comes before that of its IOAS, and that before the host's,
  * the parameter dirty_providers of the module iommufd. Accesses need none, they
  * are always known.
  *
  * Takes effect at once, also while dirty pages are being tracked; no write is
- * lost when one provider takes over from another.
+ * lost when one provider takes over from another. So does that of the host, but
+ * for a device that nobody else can stand for.
  *
  * Fails with EBUSY when pages are being tracked and a device would be left that
  * nobody stands for. Then nothing changes.

@@ -49,6 +49,7 @@ static int host_allowed_set(const char *val, const struct kernel_param *kp)
 		allowed |= BIT(type);
 	}
 	WRITE_ONCE(host_allowed, allowed);
+	iommufd_dirty_update_all();
 	return 0;
 }
 
@@ -191,15 +192,63 @@ type_of(const struct iommufd_dirty_provider *provider)
 	return provider ? provider->ops->type : IOMMU_DIRTY_PROVIDER_NONE;
 }
 
+/* Why @type does not stand for @idev, which is attached as @at says, or not */
+static enum iommu_dirty_reason reason(struct iommufd_device *idev,
+				      const struct iommufd_dirty_attachment *at,
+				      bool still, u32 allowed, int type)
+{
+	bool supported;
+
+	supported = type == IOMMU_DIRTY_PROVIDER_ALL ||
+		    (type == IOMMU_DIRTY_PROVIDER_DEVICE &&
+		     idev->dirty_device.ops) ||
+		    (type == IOMMU_DIRTY_PROVIDER_IOMMU &&
+		     device_iommu_capable(idev->dev, IOMMU_CAP_DIRTY_TRACKING));
+	if (at && at->can[type]) {
+		if (at->does == at->can[type])
+			return IOMMU_DIRTY_REASON_USED;
+		supported = true;
+	}
+	if (!supported)
+		return IOMMU_DIRTY_REASON_NO_SUPPORT;
+	if (!(allowed & BIT(type)))
+		return IOMMU_DIRTY_REASON_POLICY;
+	if (!at)
+		return IOMMU_DIRTY_REASON_DETACHED;
+	if (!at->can[type])
+		return IOMMU_DIRTY_REASON_NO_HWPT;
+	if (at->can[type]->failed)
+		return IOMMU_DIRTY_REASON_FAILED;
+	if (still && !at->does)
+		return IOMMU_DIRTY_REASON_STILL;
+	return IOMMU_DIRTY_REASON_READY;
+}
+
+static void trace_chosen(struct io_pagetable *iopt,
+			 const struct iommufd_dirty_attachment *at,
+			 enum iommu_dirty_provider from)
+{
+	struct iommufd_ioas *ioas = container_of(iopt, struct iommufd_ioas,
+						 iopt);
+	u32 allowed = allowed_for(&iopt->dirty, at->idev);
+	u8 why[IOMMU_DIRTY_PROVIDERS];
+	int type;
+
+	for (type = 0; type != IOMMU_DIRTY_PROVIDERS; type++)
+		why[type] = reason(at->idev, at, at->still, allowed, type);
+	trace_iommufd_dirty_provider(ioas->obj.id, at->hwpt->common.obj.id,
+				     at->idev->obj.id, at->pasid, from,
+				     type_of(at->does), why);
+}
+
 /**
  * iommufd_dirty_chosen() - The providers that were found do run
  * @iopt: the IOAS; its tracker's lock is held
  */
 void iommufd_dirty_chosen(struct io_pagetable *iopt)
 {
-	struct iommufd_ioas *ioas = container_of(iopt, struct iommufd_ioas,
-						 iopt);
 	struct iommufd_dirty_attachment *at;
+	enum iommu_dirty_provider from;
 
 	lockdep_assert_held(&iopt->dirty.lock);
 	list_for_each_entry(at, &iopt->dirty.attached, node) {
@@ -209,12 +258,10 @@ void iommufd_dirty_chosen(struct io_pagetable *iopt)
 		at->idle = !at->next && at->still;
 		if (at->does == at->next)
 			continue;
-		trace_iommufd_dirty_provider(ioas->obj.id,
-					     at->hwpt->common.obj.id,
-					     at->idev->obj.id, at->pasid,
-					     type_of(at->does),
-					     type_of(at->next));
+		from = type_of(at->does);
 		at->does = at->next;
+		if (trace_iommufd_dirty_provider_enabled())
+			trace_chosen(iopt, at, from);
 	}
 }
 
@@ -421,38 +468,6 @@ coverage_of(const struct iommufd_dirty_provider *provider)
 				 IOMMU_DIRTY_COVERAGE_ALL;
 }
 
-/* Why @type does not stand for @idev, which is attached as @at says, or not */
-static enum iommu_dirty_reason reason(struct iommufd_device *idev,
-				      const struct iommufd_dirty_attachment *at,
-				      bool still, u32 allowed, int type)
-{
-	bool supported;
-
-	supported = type == IOMMU_DIRTY_PROVIDER_ALL ||
-		    (type == IOMMU_DIRTY_PROVIDER_DEVICE &&
-		     idev->dirty_device.ops) ||
-		    (type == IOMMU_DIRTY_PROVIDER_IOMMU &&
-		     device_iommu_capable(idev->dev, IOMMU_CAP_DIRTY_TRACKING));
-	if (at && at->can[type]) {
-		if (at->does == at->can[type])
-			return IOMMU_DIRTY_REASON_USED;
-		supported = true;
-	}
-	if (!supported)
-		return IOMMU_DIRTY_REASON_NO_SUPPORT;
-	if (!(allowed & BIT(type)))
-		return IOMMU_DIRTY_REASON_POLICY;
-	if (!at)
-		return IOMMU_DIRTY_REASON_DETACHED;
-	if (!at->can[type])
-		return IOMMU_DIRTY_REASON_NO_HWPT;
-	if (at->can[type]->failed)
-		return IOMMU_DIRTY_REASON_FAILED;
-	if (still && !at->does)
-		return IOMMU_DIRTY_REASON_STILL;
-	return IOMMU_DIRTY_REASON_READY;
-}
-
 static void fill_device(struct iommu_dirty_device_coverage *entry,
 			const struct iommufd_dirty_tracker *tracker,
 			struct iommufd_device *idev,
@@ -514,6 +529,14 @@ static struct iommu_dirty_device_coverage *next_entry(struct coverage *c)
 	return c->nr++ < c->room ? &c->entries[c->nr - 1] : NULL;
 }
 
+/* What is now: where nobody reads the host's policy may have changed since */
+static void look(struct io_pagetable *iopt)
+{
+	if (list_empty(&iopt->dirty.readers))
+		iommufd_dirty_update(iopt);
+	iommufd_dirty_look_for_woken(iopt);
+}
+
 /* Counts all, fills in what there is room for */
 static void list_ioas(struct coverage *c, struct io_pagetable *iopt)
 {
@@ -546,7 +569,7 @@ static void list_device(struct coverage *c, struct iommufd_device *idev)
 
 		entry = next_entry(c);
 		iommufd_dirty_lock(iopt);
-		iommufd_dirty_look_for_woken(iopt);
+		look(iopt);
 		if (entry)
 			fill_device(entry, &iopt->dirty, idev, at);
 		iommufd_dirty_unlock(iopt);
@@ -569,7 +592,7 @@ static int gather(struct coverage *c, struct io_pagetable *iopt,
 		c->nr = 0;
 		if (iopt) {
 			iommufd_dirty_lock(iopt);
-			iommufd_dirty_look_for_woken(iopt);
+			look(iopt);
 			list_ioas(c, iopt);
 			iommufd_dirty_unlock(iopt);
 		} else {

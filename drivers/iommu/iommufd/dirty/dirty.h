@@ -779,6 +779,7 @@ int iommufd_dirty_log_sync(struct iommufd_ucmd *ucmd);
 
 void iommufd_dirty_stats_add(struct io_pagetable *iopt);
 void iommufd_dirty_stats_remove(struct io_pagetable *iopt);
+void iommufd_dirty_update_all(void);
 void iommufd_dirty_stats_init(void);
 void iommufd_dirty_stats_exit(void);
 

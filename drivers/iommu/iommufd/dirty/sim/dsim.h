@@ -39,6 +39,7 @@
 /* The unpatched kernel has nobody who listens to a device that tells */
 #ifdef IOMMU_DIRTY_SET_POLICY
 #define DSIM_CAN_PUSH	1
+#include <linux/iommufd_dirty.h>
 #else
 #define DSIM_CAN_PUSH	0
 #endif
@@ -212,6 +213,7 @@ enum dsim_tracker_kind {
  * @tracker: its own dirty tracker
  * @granule: bytes that this one tells apart, a power of two
  * @ranges: how many ranges it can log; 0: any number
+ * @rating: of a tracker that pushes
  */
 struct dsim_options {
 	enum dsim_format_id format;
@@ -225,6 +227,7 @@ struct dsim_options {
 	enum dsim_tracker_kind tracker;
 	u64 granule;
 	unsigned int ranges;
+	int rating;
 };
 
 /**
@@ -390,6 +393,7 @@ struct dsim_regs {
  * @nr_ranges: how many of @ranges there are
  * @ranges: what is logged; both change under @lock while it is off
  * @idev: to whom writes are told; NULL: they are logged
+ * @ops: of one that pushes
  */
 struct dsim_tracker {
 	struct mutex lock;
@@ -399,6 +403,9 @@ struct dsim_tracker {
 	unsigned int nr_ranges;
 	struct dsim_log_range *ranges;
 	struct iommufd_device *idev;
+#if DSIM_CAN_PUSH
+	struct iommufd_dirty_device_ops ops;
+#endif
 };
 
 #define DSIM_CONFIG_SIZE	256

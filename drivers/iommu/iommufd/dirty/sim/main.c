@@ -409,6 +409,29 @@ static ssize_t dsim_ranges_store(struct config_item *item, const char *page,
 }
 CONFIGFS_ATTR(dsim_, ranges);
 
+static ssize_t dsim_rating_show(struct config_item *item, char *page)
+{
+	return sysfs_emit(page, "%d\n", to_item(item)->options.rating);
+}
+
+static ssize_t dsim_rating_store(struct config_item *item, const char *page,
+				 size_t count)
+{
+	struct dsim_item *di = to_item(item);
+	int rating;
+	int rc;
+
+	rc = kstrtoint(page, 0, &rating);
+	if (rc)
+		return rc;
+	guard(mutex)(&di->lock);
+	if (di->pdev)
+		return -EBUSY;
+	di->options.rating = rating;
+	return count;
+}
+CONFIGFS_ATTR(dsim_, rating);
+
 static ssize_t dsim_fault_tracker_show(struct config_item *item, char *page)
 {
 	return sysfs_emit(page, "%d\n", to_item(item)->fault_tracker);
@@ -507,6 +530,7 @@ static struct configfs_attribute *dsim_item_attrs[] = {
 	&dsim_attr_tracker,
 	&dsim_attr_granule,
 	&dsim_attr_ranges,
+	&dsim_attr_rating,
 	&dsim_attr_fault_tracker,
 	&dsim_attr_fault_no_flush,
 	&dsim_attr_reset,
