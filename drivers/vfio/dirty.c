@@ -6,6 +6,9 @@
  * device is attached to, without a change to the driver.  Who asks for DMA logging
  * is answered by iommufd, for devices without such ops too.  Where there is no
  * iommufd the ops are called as ever.
+ *
+ * iommufd also hears of migration states, since a device that is stopped need not
+ * be tracked.
  */
 #include <linux/iommufd_dirty.h>
 #include <linux/pm_runtime.h>
@@ -74,6 +77,55 @@ static const struct iommufd_dirty_device_ops log_ops = {
 	.collect = read_log,
 };
 
+/* ---- Migration states ---- */
+
+static bool can_write(enum vfio_device_mig_state state)
+{
+	return state != VFIO_DEVICE_STATE_STOP &&
+	       state != VFIO_DEVICE_STATE_STOP_COPY &&
+	       state != VFIO_DEVICE_STATE_RESUMING;
+}
+
+static bool is_still(void *data)
+{
+	struct vfio_device *vdev = data;
+	enum vfio_device_mig_state state;
+
+	return vdev->mig_ops &&
+	       !vdev->mig_ops->migration_get_state(vdev, &state) &&
+	       !can_write(state);
+}
+
+/**
+ * vfio_dirty_set_state() - Change the migration state of a device
+ * @vdev: the device, which has migration_set_state()
+ * @state: as the user has it, not checked
+ *
+ * Before the device can write it is known what it writes.
+ *
+ * Context: process.
+ *
+ * Return: as migration_set_state(); -EBUSY when pages are being tracked and nobody
+ * could tell what the device writes.
+ */
+struct file *vfio_dirty_set_state(struct vfio_device *vdev,
+				  enum vfio_device_mig_state state)
+{
+	struct iommufd_device *idev = vdev->iommufd_device;
+	struct file *file;
+	int rc;
+
+	if (!idev)
+		return vdev->mig_ops->migration_set_state(vdev, state);
+	rc = iommufd_dirty_state_begin(idev, can_write(state));
+	file = rc ? ERR_PTR(rc) :
+		    vdev->mig_ops->migration_set_state(vdev, state);
+	iommufd_dirty_state_end(idev);
+	return file;
+}
+
+/* ---- Life ---- */
+
 /**
  * vfio_dirty_bind() - A device was bound to an iommufd
  * @vdev: the device; it is attached to nothing
@@ -82,6 +134,7 @@ static const struct iommufd_dirty_device_ops log_ops = {
  */
 void vfio_dirty_bind(struct vfio_device *vdev)
 {
+	iommufd_device_set_still(vdev->iommufd_device, is_still, vdev);
 	if (vdev->log_ops)
 		iommufd_device_set_dirty_ops(vdev->iommufd_device, &log_ops,
 					     vdev);

@@ -10,6 +10,8 @@
 void vfio_dirty_bind(struct vfio_device *vdev);
 
 #if IS_ENABLED(CONFIG_IOMMUFD)
+struct file *vfio_dirty_set_state(struct vfio_device *vdev,
+				  enum vfio_device_mig_state state);
 bool vfio_dirty_can_log(struct vfio_device *vdev);
 bool vfio_dirty_tracked(struct vfio_device *vdev);
 int vfio_dirty_log_start(struct vfio_device *vdev,
@@ -18,6 +20,12 @@ int vfio_dirty_log_stop(struct vfio_device *vdev);
 int vfio_dirty_log_report(struct vfio_device *vdev,
 			  const struct vfio_device_feature_dma_logging_report *report);
 #else
+static inline struct file *
+vfio_dirty_set_state(struct vfio_device *vdev, enum vfio_device_mig_state state)
+{
+	return vdev->mig_ops->migration_set_state(vdev, state);
+}
+
 static inline bool vfio_dirty_can_log(struct vfio_device *vdev)
 {
 	return vdev->log_ops;

@@ -59,6 +59,11 @@ int iommufd_dirty_hold(struct iommufd_device *idev, unsigned long iova,
 void iommufd_dirty_release(struct iommufd_device *idev, unsigned long iova,
 			   size_t length);
 
+void iommufd_device_set_still(struct iommufd_device *idev,
+			      bool (*is_still)(void *data), void *data);
+int iommufd_dirty_state_begin(struct iommufd_device *idev, bool writes);
+void iommufd_dirty_state_end(struct iommufd_device *idev);
+
 bool iommufd_dirty_can_log(struct iommufd_device *idev);
 int iommufd_dirty_logging_start(struct iommufd_device *idev,
 				struct iommufd_access *access);

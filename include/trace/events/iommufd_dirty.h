@@ -6,6 +6,7 @@
 #define _TRACE_IOMMUFD_DIRTY_H
 
 #include <linux/tracepoint.h>
+#include <uapi/linux/iommufd_dirty.h>
 
 /* @ioas and @hwpt are object IDs, for one process; hwpt 0 is all of the IOAS */
 
@@ -162,10 +163,29 @@ TRACE_EVENT(iommufd_dirty_log_sync,
 		  __entry->dirty, __entry->lost, __entry->ns)
 );
 
-/* Another provider stands for a device now; 0 is none */
+TRACE_DEFINE_ENUM(IOMMU_DIRTY_REASON_USED);
+TRACE_DEFINE_ENUM(IOMMU_DIRTY_REASON_READY);
+TRACE_DEFINE_ENUM(IOMMU_DIRTY_REASON_NO_SUPPORT);
+TRACE_DEFINE_ENUM(IOMMU_DIRTY_REASON_NO_HWPT);
+TRACE_DEFINE_ENUM(IOMMU_DIRTY_REASON_POLICY);
+TRACE_DEFINE_ENUM(IOMMU_DIRTY_REASON_FAILED);
+TRACE_DEFINE_ENUM(IOMMU_DIRTY_REASON_STILL);
+
+#define DIRTY_WHY(_w)						\
+	__print_symbolic(_w,					\
+			 { IOMMU_DIRTY_REASON_USED, "used" },	\
+			 { IOMMU_DIRTY_REASON_READY, "ready" },	\
+			 { IOMMU_DIRTY_REASON_NO_SUPPORT, "no_support" },	\
+			 { IOMMU_DIRTY_REASON_NO_HWPT, "no_hwpt" },	\
+			 { IOMMU_DIRTY_REASON_POLICY, "policy" },	\
+			 { IOMMU_DIRTY_REASON_FAILED, "failed" },	\
+			 { IOMMU_DIRTY_REASON_STILL, "still" })
+
+/* Another provider stands for a device now; 0 is none.  And why not the others. */
 TRACE_EVENT(iommufd_dirty_provider,
-	TP_PROTO(u32 ioas, u32 hwpt, u32 device, u32 pasid, u32 from, u32 to),
-	TP_ARGS(ioas, hwpt, device, pasid, from, to),
+	TP_PROTO(u32 ioas, u32 hwpt, u32 device, u32 pasid, u32 from, u32 to,
+		 const u8 *why),
+	TP_ARGS(ioas, hwpt, device, pasid, from, to, why),
 	TP_STRUCT__entry(
 		__field(u32, ioas)
 		__field(u32, hwpt)
@@ -173,6 +193,9 @@ TRACE_EVENT(iommufd_dirty_provider,
 		__field(u32, pasid)
 		__field(u32, from)
 		__field(u32, to)
+		__field(u8, why_iommu)
+		__field(u8, why_device)
+		__field(u8, why_all)
 	),
 	TP_fast_assign(
 		__entry->ioas = ioas;
@@ -181,10 +204,30 @@ TRACE_EVENT(iommufd_dirty_provider,
 		__entry->pasid = pasid;
 		__entry->from = from;
 		__entry->to = to;
+		__entry->why_iommu = why[IOMMU_DIRTY_PROVIDER_IOMMU];
+		__entry->why_device = why[IOMMU_DIRTY_PROVIDER_DEVICE];
+		__entry->why_all = why[IOMMU_DIRTY_PROVIDER_ALL];
 	),
-	TP_printk("ioas=%u hwpt=%u device=%u pasid=%u from=%u to=%u",
+	TP_printk("ioas=%u hwpt=%u device=%u pasid=%u from=%u to=%u why_iommu=%s why_device=%s why_all=%s",
 		  __entry->ioas, __entry->hwpt, __entry->device,
-		  __entry->pasid, __entry->from, __entry->to)
+		  __entry->pasid, __entry->from, __entry->to,
+		  DIRTY_WHY(__entry->why_iommu),
+		  DIRTY_WHY(__entry->why_device), DIRTY_WHY(__entry->why_all))
+);
+
+/* A device cannot write any more, or can again, by its migration state */
+TRACE_EVENT(iommufd_dirty_still,
+	TP_PROTO(u32 device, bool still),
+	TP_ARGS(device, still),
+	TP_STRUCT__entry(
+		__field(u32, device)
+		__field(bool, still)
+	),
+	TP_fast_assign(
+		__entry->device = device;
+		__entry->still = still;
+	),
+	TP_printk("device=%u still=%d", __entry->device, __entry->still)
 );
 
 #endif

@@ -66,6 +66,8 @@ enum iommu_dirty_coverage {
  * @IOMMU_DIRTY_REASON_POLICY: It could, but policy does not allow it
  * @IOMMU_DIRTY_REASON_FAILED: It was tried, and failed
  * @IOMMU_DIRTY_REASON_DETACHED: It could, but the device is attached to nothing
+ * @IOMMU_DIRTY_REASON_STILL: It could, but the device cannot write at present, so
+ *                            nobody needs to stand for it
  */
 enum iommu_dirty_reason {
 	IOMMU_DIRTY_REASON_USED = 0,
@@ -75,6 +77,16 @@ enum iommu_dirty_reason {
 	IOMMU_DIRTY_REASON_POLICY = 4,
 	IOMMU_DIRTY_REASON_FAILED = 5,
 	IOMMU_DIRTY_REASON_DETACHED = 6,
+	IOMMU_DIRTY_REASON_STILL = 7,
+};
+
+/**
+ * enum iommu_dirty_device_flags - Flags of struct iommu_dirty_device_coverage
+ * @IOMMU_DIRTY_DEVICE_STILL: The device cannot write at present: it is in one of
+ *                            the migration states STOP, STOP_COPY and RESUMING
+ */
+enum iommu_dirty_device_flags {
+	IOMMU_DIRTY_DEVICE_STILL = 1 << 0,
 };
 
 /**
@@ -83,7 +95,8 @@ enum iommu_dirty_reason {
  * @hwpt_id: ID of the HWPT that it is attached to, or of the parent of that
  *           one; 0: none, as for accesses
  * @pasid: PASID that it is attached with; 0: without
- * @coverage: Of enum iommu_dirty_coverage
+ * @coverage: Of enum iommu_dirty_coverage. Of a device that cannot write at present
+ *            nothing is missed, so it is exact if nobody stands for it.
  * @provider: Of enum iommu_dirty_provider: who stands for it
  * @allowed: Providers that policy allows for it, a bit (1 << provider) each
  * @reasons: Of enum iommu_dirty_reason, for each of enum iommu_dirty_provider.
@@ -91,6 +104,8 @@ enum iommu_dirty_reason {
  * @granule_min: Bytes that the provider tells apart at best
  * @granule_max: Bytes that it tells apart at worst, a page table entry of the
  *               largest size; 0: nothing, all of a mapping is dirty
+ * @flags: Combination of enum iommu_dirty_device_flags
+ * @__reserved: 0
  *
  * A later kernel may append to it.
  */
@@ -104,6 +119,8 @@ struct iommu_dirty_device_coverage {
 	__u8 reasons[8];
 	__aligned_u64 granule_min;
 	__aligned_u64 granule_max;
+	__u32 flags;
+	__u32 __reserved;
 };
 
 /**
@@ -167,14 +184,15 @@ enum iommu_dirty_policy_flags {
  *             least one of IOMMU_DIRTY_PROVIDER_IOMMU, _DEVICE and _ALL. 0 with
  *             IOMMU_DIRTY_POLICY_INHERIT. Of those that can, the kernel takes
  *             an exact one before one that is not, then the one with the smaller
- *             granule.
+ *             granule, then the one that its driver rates higher.
  *
  * Policy of a device comes before that of its IOAS, and that before the host's,
  * the parameter dirty_providers of the module iommufd. Accesses need none, they
  * are always known.
  *
  * Takes effect at once, also while dirty pages are being tracked; no write is
- * lost when one provider takes over from another.
+ * lost when one provider takes over from another. So does that of the host, but
+ * for a device that nobody else can stand for.
  *
  * Fails with EBUSY when pages are being tracked and a device would be left that
  * nobody stands for. Then nothing changes.

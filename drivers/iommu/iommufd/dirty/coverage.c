@@ -49,6 +49,7 @@ static int host_allowed_set(const char *val, const struct kernel_param *kp)
 		allowed |= BIT(type);
 	}
 	WRITE_ONCE(host_allowed, allowed);
+	iommufd_dirty_update_all();
 	return 0;
 }
 
@@ -114,8 +115,15 @@ best_of(const struct iommufd_dirty_tracker *tracker,
 	return found;
 }
 
-static bool is_read(const struct iommufd_dirty_tracker *tracker,
-		    const struct iommufd_dirty_attachment *at)
+/**
+ * iommufd_dirty_is_read() - Whether anybody reads what a device writes
+ * @tracker: of the IOAS; its lock is held
+ * @at: the device's attachment
+ *
+ * Return: true when there is a reader that has to know.
+ */
+bool iommufd_dirty_is_read(const struct iommufd_dirty_tracker *tracker,
+			   const struct iommufd_dirty_attachment *at)
 {
 	struct iommufd_dirty_reader *reader;
 
@@ -146,7 +154,8 @@ static bool has_device(const struct iommufd_dirty_tracker *tracker,
  *
  * Says in &iommufd_dirty_attachment.next which one, and in
  * &iommufd_dirty_provider.wanted whether any device needs it.  What stands for
- * all devices of an HWPT is wanted too while there are none.
+ * all devices of an HWPT is wanted too while there are none.  A device that stands
+ * still has one only if that is exact.
  *
  * Return: 0, or -EOPNOTSUPP when there is none for a device of an HWPT that is
  * being read.
@@ -164,10 +173,14 @@ int iommufd_dirty_choose(struct iommufd_dirty_tracker *tracker)
 				    provider == &provider->hwpt->dirty.iommu &&
 				    !has_device(tracker, provider->hwpt));
 	list_for_each_entry(at, &tracker->attached, node) {
+		at->still = READ_ONCE(at->idev->dirty_still.still) &&
+			    iommufd_dirty_is_still(at->idev);
 		at->next = best_of(tracker, at);
+		if (at->still && at->next && !at->next->exact)
+			at->next = NULL;
 		if (at->next)
 			at->next->wanted = true;
-		else if (is_read(tracker, at))
+		else if (!at->still && iommufd_dirty_is_read(tracker, at))
 			rc = -EOPNOTSUPP;
 	}
 	return rc;
@@ -179,26 +192,76 @@ type_of(const struct iommufd_dirty_provider *provider)
 	return provider ? provider->ops->type : IOMMU_DIRTY_PROVIDER_NONE;
 }
 
+/* Why @type does not stand for @idev, which is attached as @at says, or not */
+static enum iommu_dirty_reason reason(struct iommufd_device *idev,
+				      const struct iommufd_dirty_attachment *at,
+				      bool still, u32 allowed, int type)
+{
+	bool supported;
+
+	supported = type == IOMMU_DIRTY_PROVIDER_ALL ||
+		    (type == IOMMU_DIRTY_PROVIDER_DEVICE &&
+		     idev->dirty_device.ops) ||
+		    (type == IOMMU_DIRTY_PROVIDER_IOMMU &&
+		     device_iommu_capable(idev->dev, IOMMU_CAP_DIRTY_TRACKING));
+	if (at && at->can[type]) {
+		if (at->does == at->can[type])
+			return IOMMU_DIRTY_REASON_USED;
+		supported = true;
+	}
+	if (!supported)
+		return IOMMU_DIRTY_REASON_NO_SUPPORT;
+	if (!(allowed & BIT(type)))
+		return IOMMU_DIRTY_REASON_POLICY;
+	if (!at)
+		return IOMMU_DIRTY_REASON_DETACHED;
+	if (!at->can[type])
+		return IOMMU_DIRTY_REASON_NO_HWPT;
+	if (at->can[type]->failed)
+		return IOMMU_DIRTY_REASON_FAILED;
+	if (still && !at->does)
+		return IOMMU_DIRTY_REASON_STILL;
+	return IOMMU_DIRTY_REASON_READY;
+}
+
+static void trace_chosen(struct io_pagetable *iopt,
+			 const struct iommufd_dirty_attachment *at,
+			 enum iommu_dirty_provider from)
+{
+	struct iommufd_ioas *ioas = container_of(iopt, struct iommufd_ioas,
+						 iopt);
+	u32 allowed = allowed_for(&iopt->dirty, at->idev);
+	u8 why[IOMMU_DIRTY_PROVIDERS];
+	int type;
+
+	for (type = 0; type != IOMMU_DIRTY_PROVIDERS; type++)
+		why[type] = reason(at->idev, at, at->still, allowed, type);
+	trace_iommufd_dirty_provider(ioas->obj.id, at->hwpt->common.obj.id,
+				     at->idev->obj.id, at->pasid, from,
+				     type_of(at->does), why);
+}
+
 /**
  * iommufd_dirty_chosen() - The providers that were found do run
  * @iopt: the IOAS; its tracker's lock is held
  */
 void iommufd_dirty_chosen(struct io_pagetable *iopt)
 {
-	struct iommufd_ioas *ioas = container_of(iopt, struct iommufd_ioas,
-						 iopt);
 	struct iommufd_dirty_attachment *at;
+	enum iommu_dirty_provider from;
 
 	lockdep_assert_held(&iopt->dirty.lock);
 	list_for_each_entry(at, &iopt->dirty.attached, node) {
+		/* What it wrote before somebody stood for it */
+		if (at->next && iommufd_dirty_is_woken(&iopt->dirty, at))
+			iommufd_dirty_report_unknown(iopt, at, 0, ULONG_MAX);
+		at->idle = !at->next && at->still;
 		if (at->does == at->next)
 			continue;
-		trace_iommufd_dirty_provider(ioas->obj.id,
-					     at->hwpt->common.obj.id,
-					     at->idev->obj.id, at->pasid,
-					     type_of(at->does),
-					     type_of(at->next));
+		from = type_of(at->does);
 		at->does = at->next;
+		if (trace_iommufd_dirty_provider_enabled())
+			trace_chosen(iopt, at, from);
 	}
 }
 
@@ -269,7 +332,7 @@ static int attach_locked(struct io_pagetable *iopt,
 
 	list_add_tail(&at->node, &iopt->dirty.attached);
 	rc = iommufd_dirty_update(iopt);
-	if (!rc && (at->does || !at->hwpt->dirty.asked))
+	if (!rc && (best_of(&iopt->dirty, at) || !at->hwpt->dirty.asked))
 		return 0;
 	list_del(&at->node);
 	iommufd_dirty_update(iopt);
@@ -349,6 +412,7 @@ void iommufd_dirty_detach(struct iommufd_hwpt_paging *hwpt,
 	iopt = &hwpt->ioas->iopt;
 	hlist_del(&at->idev_node);
 	iommufd_dirty_lock(iopt);
+	iommufd_dirty_report_woken(iopt, 0, ULONG_MAX);
 	list_del(&at->node);
 	/* What stood for no other is stopped, and collected */
 	iommufd_dirty_update(iopt);
@@ -404,53 +468,27 @@ coverage_of(const struct iommufd_dirty_provider *provider)
 				 IOMMU_DIRTY_COVERAGE_ALL;
 }
 
-/* Why @type does not stand for @idev, which is attached as @at says, or not */
-static enum iommu_dirty_reason reason(struct iommufd_device *idev,
-				      const struct iommufd_dirty_attachment *at,
-				      u32 allowed, int type)
-{
-	bool supported;
-
-	supported = type == IOMMU_DIRTY_PROVIDER_ALL ||
-		    (type == IOMMU_DIRTY_PROVIDER_DEVICE &&
-		     idev->dirty_device.ops) ||
-		    (type == IOMMU_DIRTY_PROVIDER_IOMMU &&
-		     device_iommu_capable(idev->dev, IOMMU_CAP_DIRTY_TRACKING));
-	if (at && at->can[type]) {
-		if (at->does == at->can[type])
-			return IOMMU_DIRTY_REASON_USED;
-		supported = true;
-	}
-	if (!supported)
-		return IOMMU_DIRTY_REASON_NO_SUPPORT;
-	if (!(allowed & BIT(type)))
-		return IOMMU_DIRTY_REASON_POLICY;
-	if (!at)
-		return IOMMU_DIRTY_REASON_DETACHED;
-	if (!at->can[type])
-		return IOMMU_DIRTY_REASON_NO_HWPT;
-	if (at->can[type]->failed)
-		return IOMMU_DIRTY_REASON_FAILED;
-	return IOMMU_DIRTY_REASON_READY;
-}
-
 static void fill_device(struct iommu_dirty_device_coverage *entry,
 			const struct iommufd_dirty_tracker *tracker,
 			struct iommufd_device *idev,
 			const struct iommufd_dirty_attachment *at)
 {
+	bool still = iommufd_dirty_is_still(idev);
 	int type;
 
 	entry->id = idev->obj.id;
+	entry->flags = still ? IOMMU_DIRTY_DEVICE_STILL : 0;
 	entry->allowed = allowed_for(tracker, idev);
 	for (type = IOMMU_DIRTY_PROVIDER_NONE + 1; type != IOMMU_DIRTY_PROVIDERS;
 	     type++)
-		entry->reasons[type] = reason(idev, at, entry->allowed, type);
+		entry->reasons[type] = reason(idev, at, still, entry->allowed,
+					      type);
 	if (!at)
 		return;
 	entry->hwpt_id = at->hwpt->common.obj.id;
 	entry->pasid = at->pasid;
-	entry->coverage = coverage_of(at->does);
+	entry->coverage = still && !at->does ? IOMMU_DIRTY_COVERAGE_EXACT :
+					       coverage_of(at->does);
 	entry->provider = type_of(at->does);
 	if (at->does) {
 		entry->granule_min = at->does->granule_min;
@@ -491,6 +529,14 @@ static struct iommu_dirty_device_coverage *next_entry(struct coverage *c)
 	return c->nr++ < c->room ? &c->entries[c->nr - 1] : NULL;
 }
 
+/* What is now: where nobody reads the host's policy may have changed since */
+static void look(struct io_pagetable *iopt)
+{
+	if (list_empty(&iopt->dirty.readers))
+		iommufd_dirty_update(iopt);
+	iommufd_dirty_look_for_woken(iopt);
+}
+
 /* Counts all, fills in what there is room for */
 static void list_ioas(struct coverage *c, struct io_pagetable *iopt)
 {
@@ -516,15 +562,17 @@ static void list_ioas(struct coverage *c, struct io_pagetable *iopt)
 static void list_device(struct coverage *c, struct iommufd_device *idev)
 {
 	struct iommu_dirty_device_coverage *entry;
-	struct iommufd_dirty_tracker *tracker;
 	struct iommufd_dirty_attachment *at;
 
 	hlist_for_each_entry(at, &idev->dirty_attached, idev_node) {
+		struct io_pagetable *iopt = &at->hwpt->ioas->iopt;
+
 		entry = next_entry(c);
-		tracker = &at->hwpt->ioas->iopt.dirty;
-		guard(mutex)(&tracker->lock);
+		iommufd_dirty_lock(iopt);
+		look(iopt);
 		if (entry)
-			fill_device(entry, tracker, idev, at);
+			fill_device(entry, &iopt->dirty, idev, at);
+		iommufd_dirty_unlock(iopt);
 	}
 	if (!c->nr) {
 		entry = next_entry(c);
@@ -543,9 +591,10 @@ static int gather(struct coverage *c, struct io_pagetable *iopt,
 	for (;;) {
 		c->nr = 0;
 		if (iopt) {
-			guard(rwsem_read)(&iopt->iova_rwsem);
-			guard(mutex)(&iopt->dirty.lock);
+			iommufd_dirty_lock(iopt);
+			look(iopt);
 			list_ioas(c, iopt);
+			iommufd_dirty_unlock(iopt);
 		} else {
 			guard(mutex)(&idev->igroup->lock);
 			list_device(c, idev);
@@ -589,6 +638,9 @@ static void sum_up(struct iommu_dirty_get_coverage *cmd,
 		const struct iommu_dirty_device_coverage *e = &c->entries[i];
 
 		cmd->out_coverage = min(cmd->out_coverage, e->coverage);
+		/* Of what is not written there is nothing to be told apart */
+		if ((e->flags & IOMMU_DIRTY_DEVICE_STILL) && !e->provider)
+			continue;
 		/* Of nothing known, and all of a mapping, 0 is the worst */
 		if (e->granule_max - 1 > worst - 1)
 			worst = e->granule_max;

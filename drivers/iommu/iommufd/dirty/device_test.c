@@ -40,6 +40,7 @@ struct fixture {
 	unsigned int nr;
 	unsigned long first[RANGES];
 	unsigned long last[RANGES];
+	bool still;
 };
 
 static struct fixture *fix;	/* suites run one at a time */
@@ -576,6 +577,146 @@ static void does_not_log(struct kunit *test)
 	mutex_unlock(&igroup->lock);
 }
 
+/* ---- Standing still ---- */
+
+static bool fake_is_still(void *data)
+{
+	return fix->still;
+}
+
+static void begin_untracked(struct kunit *test)
+{
+	struct iommufd_group *igroup = kunit_kzalloc(test, sizeof(*igroup),
+						     GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, igroup);
+	mutex_init(&igroup->lock);
+	fix->idev.igroup = igroup;
+	iommufd_device_set_still(&fix->idev, fake_is_still, NULL);
+	iopt()->dirty.allowed = BIT(IOMMU_DIRTY_PROVIDER_ALL);
+	KUNIT_ASSERT_EQ(test, 0, attach(0));
+	KUNIT_ASSERT_EQ(test, 0, start(0));
+	expect(test, 0, 0, MAPPED);
+}
+
+/* @rc: what it is told before its state changes to @still, then it does not */
+static void change(struct kunit *test, bool still, int rc)
+{
+	KUNIT_EXPECT_EQ(test, rc,
+			iommufd_dirty_state_begin(&fix->idev, !still));
+	if (!rc)
+		fix->still = still;
+	iommufd_dirty_state_end(&fix->idev);
+}
+
+static int allow(u32 allowed)
+{
+	int rc;
+
+	iommufd_dirty_lock(iopt());
+	iopt()->dirty.allowed = allowed;
+	rc = iommufd_dirty_update(iopt());
+	iommufd_dirty_unlock(iopt());
+	return rc;
+}
+
+static void stands_still(struct kunit *test)
+{
+	begin_untracked(test);
+	change(test, false, 0);
+	expect(test, 0, 0, MAPPED);
+	/* What it wrote before, once */
+	change(test, true, 0);
+	expect(test, 0, 0, MAPPED);
+	expect(test, 0, 0, 0);
+	change(test, true, 0);
+	expect(test, 0, 0, 0);
+	/* It counts before it runs */
+	KUNIT_EXPECT_EQ(test, 0, iommufd_dirty_state_begin(&fix->idev, true));
+	expect(test, 0, 0, MAPPED);
+	/* and no more when it did not come to that */
+	iommufd_dirty_state_end(&fix->idev);
+	expect(test, 0, 0, MAPPED);
+	expect(test, 0, 0, 0);
+	KUNIT_EXPECT_EQ(test, 0, lost());
+
+	/* Nobody may stand for it: it cannot run */
+	KUNIT_EXPECT_EQ(test, 0, allow(BIT(IOMMU_DIRTY_PROVIDER_IOMMU)));
+	change(test, false, -EBUSY);
+	expect(test, 0, 0, 0);
+	KUNIT_EXPECT_EQ(test, 0, allow(BIT(IOMMU_DIRTY_PROVIDER_ALL)));
+	expect(test, 0, 0, 0);
+	change(test, false, 0);
+	KUNIT_EXPECT_EQ(test, -EOPNOTSUPP,
+			allow(BIT(IOMMU_DIRTY_PROVIDER_IOMMU)));
+	KUNIT_EXPECT_EQ(test, 0, allow(BIT(IOMMU_DIRTY_PROVIDER_ALL)));
+	expect(test, 0, 0, MAPPED);
+	KUNIT_EXPECT_EQ(test, 0, lost());
+}
+
+/* By a reset, without a word */
+static void is_woken(struct kunit *test)
+{
+	begin_untracked(test);
+	change(test, true, 0);
+	expect(test, 0, 0, MAPPED);
+	expect(test, 0, 0, 0);
+	fix->still = false;
+	expect(test, 0, 0, MAPPED);
+	expect(test, 0, 0, MAPPED);
+	KUNIT_EXPECT_EQ(test, 1, lost());
+	change(test, true, 0);
+	expect(test, 0, 0, MAPPED);
+	expect(test, 0, 0, 0);
+	/* Nobody looked before it stood still again */
+	fix->still = false;
+	change(test, true, 0);
+	expect(test, 0, 0, MAPPED);
+	expect(test, 0, 0, 0);
+	KUNIT_EXPECT_EQ(test, 2, lost());
+
+	/* Nobody may stand for it */
+	KUNIT_EXPECT_EQ(test, 0, allow(BIT(IOMMU_DIRTY_PROVIDER_IOMMU)));
+	fix->still = false;
+	expect(test, 0, 0, MAPPED);
+	expect(test, 0, 0, MAPPED);
+	KUNIT_EXPECT_EQ(test, 4, lost());
+	change(test, true, 0);
+	expect(test, 0, 0, MAPPED);
+	expect(test, 0, 0, 0);
+	fix->still = false;
+	/* What was unmapped before anybody looked */
+	iommufd_dirty_unmap_flushed(iopt(), page(3), page(5) - 1);
+	fix->still = true;
+	expect(test, 0, 3, 5);
+	fix->still = false;
+	iommufd_dirty_detach(&fix->hwpt[0], &fix->idev, 0);
+	expect(test, 0, 0, MAPPED);
+	expect(test, 0, 0, 0);
+}
+
+/* Who is exact goes on standing for it: there is nothing to be started again */
+static void stands_still_and_tracks(struct kunit *test)
+{
+	struct iommufd_group *igroup = kunit_kzalloc(test, sizeof(*igroup),
+						     GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, igroup);
+	mutex_init(&igroup->lock);
+	fix->idev.igroup = igroup;
+	iommufd_device_set_still(&fix->idev, fake_is_still, NULL);
+	begin(test, &pull_ops);
+	dma(3, 5);
+	change(test, true, 0);
+	expect(test, 0, 3, 5);
+	expect(test, 0, 0, 0);
+	change(test, false, 0);
+	dma(7, 8);
+	expect(test, 0, 7, 8);
+	KUNIT_EXPECT_EQ(test, 1, fix->starts);
+	KUNIT_EXPECT_EQ(test, 0, lost());
+}
+
 static struct kunit_case device_test_cases[] = {
 	KUNIT_CASE(reads_and_clears),
 	KUNIT_CASE(has_room),
@@ -590,6 +731,9 @@ static struct kunit_case device_test_cases[] = {
 	KUNIT_CASE(pushes),
 	KUNIT_CASE(both_log),
 	KUNIT_CASE(does_not_log),
+	KUNIT_CASE(stands_still),
+	KUNIT_CASE(is_woken),
+	KUNIT_CASE(stands_still_and_tracks),
 	{}
 };
 

@@ -9,6 +9,7 @@
  *   access.c    provider: emulated devices, which write through accesses
  *   all.c       provider: nobody knows, so everything is dirty
  *   coverage.c  which provider stands for which device, and policy
+ *   still.c     devices that cannot write, and need none
  *   hwpt.c      the HWPT as a reader: SET and GET of its dirty bitmap
  *   log.c       the dirty log: bits that user space maps
  *   log_bits.c  its bits, set here and taken there
@@ -21,8 +22,8 @@
  * each other; what is taken from a provider enters those of every reader that it
  * concerns before it is forgotten where it came from.
  *
- * Locks, outermost first: the lock of an iommufd group, iommufd_dirty_ctx.lock,
- * iommufd_dirty_log.lock, iommufd_dirty_reader.lock,
+ * Locks, outermost first: iommufd_dirty_still.lock, the lock of an iommufd group,
+ * iommufd_dirty_ctx.lock, iommufd_dirty_log.lock, iommufd_dirty_reader.lock,
  * iommufd_dirty_tracker.unmapping, domains_rwsem, iova_rwsem,
  * iommufd_dirty_tracker.lock, pins_lock.
  * Marking paths take none of them, they run under RCU.
@@ -333,8 +334,10 @@ struct iommufd_dirty_user {
  * @hwpt: the HWPT that it is attached to, or the parent of that
  * @pasid: with this PASID
  * @can: by type, the providers that there are for it, whatever policy says
- * @next: the one that is to stand for it; NULL: none can
+ * @next: the one that is to stand for it; NULL: none can, or it stands still
  * @does: the one that does
+ * @still: it stands still, so that none is needed that is not exact
+ * @idle: none does, and it stood still when that was found right
  * @own: the device's own tracker, if it has one
  *
  * Exists from before the device can write until after it no longer can.  All but
@@ -349,7 +352,29 @@ struct iommufd_dirty_attachment {
 	struct iommufd_dirty_provider *can[IOMMU_DIRTY_PROVIDERS];
 	struct iommufd_dirty_provider *next;
 	struct iommufd_dirty_provider *does;
+	bool still;
+	bool idle;
 	struct iommufd_dirty_user own;
+};
+
+/**
+ * struct iommufd_dirty_still - whether a device stands still
+ * @lock: held while the device's state changes
+ * @is_still: asks the device, see iommufd_device_set_still(); NULL: it never does
+ * @data: for @is_still
+ * @still: it did when its state was last changed, and its state is not about to
+ *	   change to one in which it does not.  Written under @lock and the lock of
+ *	   its group, before trackers are updated for it.
+ * @wrote: it did not when the change of its state began; under @lock
+ *
+ * Part of the device.
+ */
+struct iommufd_dirty_still {
+	struct mutex lock;
+	bool (*is_still)(void *data);
+	void *data;
+	bool still;
+	bool wrote;
 };
 
 /* ---- Tracker ---- */
@@ -538,6 +563,8 @@ void iommufd_dirty_access_unpin(struct io_pagetable *iopt,
 
 int iommufd_dirty_choose(struct iommufd_dirty_tracker *tracker);
 void iommufd_dirty_chosen(struct io_pagetable *iopt);
+bool iommufd_dirty_is_read(const struct iommufd_dirty_tracker *tracker,
+			   const struct iommufd_dirty_attachment *at);
 bool iommufd_dirty_capable(struct iommufd_device *idev);
 int iommufd_dirty_hwpt_alloc_flags(struct iommufd_hwpt_paging *hwpt,
 				   struct iommufd_device *idev, u32 *flags);
@@ -548,6 +575,18 @@ void iommufd_dirty_detach(struct iommufd_hwpt_paging *hwpt,
 
 int iommufd_dirty_get_coverage(struct iommufd_ucmd *ucmd);
 int iommufd_dirty_set_policy(struct iommufd_ucmd *ucmd);
+
+/* ---- Devices that stand still ---- */
+
+bool iommufd_dirty_is_still(struct iommufd_device *idev);
+bool iommufd_dirty_is_woken(const struct iommufd_dirty_tracker *tracker,
+			    const struct iommufd_dirty_attachment *at);
+void iommufd_dirty_report_unknown(struct io_pagetable *iopt,
+				  struct iommufd_dirty_attachment *at,
+				  unsigned long iova, unsigned long last);
+void iommufd_dirty_report_woken(struct io_pagetable *iopt, unsigned long iova,
+				unsigned long last);
+void iommufd_dirty_look_for_woken(struct io_pagetable *iopt);
 
 /* ---- The HWPT ---- */
 
@@ -740,6 +779,7 @@ int iommufd_dirty_log_sync(struct iommufd_ucmd *ucmd);
 
 void iommufd_dirty_stats_add(struct io_pagetable *iopt);
 void iommufd_dirty_stats_remove(struct io_pagetable *iopt);
+void iommufd_dirty_update_all(void);
 void iommufd_dirty_stats_init(void);
 void iommufd_dirty_stats_exit(void);
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What people and tools see: tracepoints, and a table in debugfs
+ * What people and tools see: tracepoints, and a table in debugfs; and what host
+ * policy reaches
  */
 #include <linux/debugfs.h>
 #include <linux/sched.h>
@@ -46,6 +47,28 @@ void iommufd_dirty_stats_remove(struct io_pagetable *iopt)
 {
 	guard(mutex)(&stats_lock);
 	list_del_init(&iopt->dirty.stats_node);
+}
+
+/**
+ * iommufd_dirty_update_all() - Have policy of the host take effect
+ *
+ * On all that was ever read.  Where nobody would be left to stand for a device that
+ * is being read, all stays as it is.
+ *
+ * Context: process.
+ */
+void iommufd_dirty_update_all(void)
+{
+	struct iommufd_dirty_tracker *tracker;
+
+	guard(mutex)(&stats_lock);
+	list_for_each_entry(tracker, &stats_list, stats_node) {
+		struct io_pagetable *iopt = to_iopt(tracker);
+
+		iommufd_dirty_lock(iopt);
+		iommufd_dirty_update(iopt);
+		iommufd_dirty_unlock(iopt);
+	}
 }
 
 static void show_tracker(struct seq_file *m,

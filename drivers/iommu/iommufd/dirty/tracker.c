@@ -311,7 +311,7 @@ static void collect_from(struct io_pagetable *iopt,
  * @last: last address
  * @clear: and not record it again
  *
- * Context: process; iova_rwsem and the tracker's lock are held.
+ * Context: process; iommufd_dirty_lock() is held.
  */
 void iommufd_dirty_collect(struct io_pagetable *iopt,
 			   struct iommufd_dirty_reader *reader,
@@ -319,6 +319,9 @@ void iommufd_dirty_collect(struct io_pagetable *iopt,
 {
 	struct iommufd_dirty_provider *provider;
 
+	iommufd_dirty_look_for_woken(iopt);
+	/* Those for whom nobody stands all the same */
+	iommufd_dirty_report_woken(iopt, 0, ULONG_MAX);
 	list_for_each_entry(provider, &iopt->dirty.providers, node)
 		if (provider->running && concerns(provider, reader))
 			collect_from(iopt, provider, iova, last, clear, false);
@@ -883,6 +886,7 @@ void iommufd_dirty_unmap_flushed(struct io_pagetable *iopt, unsigned long iova,
 		if (provider->running && provider->ops->unmap_flushed)
 			provider->ops->unmap_flushed(iopt, provider, iova,
 						     last);
+	iommufd_dirty_report_woken(iopt, iova, last);
 	list_for_each_entry(reader, &iopt->dirty.readers, node)
 		if (reader->feed)
 			dirty_feed_unmap(reader->feed, iova, last);

@@ -40,6 +40,7 @@
 /* The unpatched kernel has nobody who listens to a device that tells */
 #ifdef IOMMU_DIRTY_SET_POLICY
 #define DSIM_CAN_PUSH	1
+#include <linux/iommufd_dirty.h>
 #else
 #define DSIM_CAN_PUSH	0
 #endif
@@ -216,6 +217,7 @@ enum dsim_tracker_kind {
  * @tracker: its own dirty tracker
  * @granule: bytes that this one tells apart, a power of two
  * @ranges: how many ranges it can log; 0: any number
+ * @rating: of a tracker that pushes
  */
 struct dsim_options {
 	enum dsim_format_id format;
@@ -231,6 +233,7 @@ struct dsim_options {
 	enum dsim_tracker_kind tracker;
 	u64 granule;
 	unsigned int ranges;
+	int rating;
 };
 
 /**
@@ -405,6 +408,7 @@ struct dsim_regs {
  * @nr_ranges: how many of @ranges there are
  * @ranges: what is logged; both change under @lock while it is off
  * @idev: to whom writes are told; NULL: they are logged
+ * @ops: of one that pushes
  */
 struct dsim_tracker {
 	struct mutex lock;
@@ -415,6 +419,9 @@ struct dsim_tracker {
 	unsigned int nr_ranges;
 	struct dsim_log_range *ranges;
 	struct iommufd_device *idev;
+#if DSIM_CAN_PUSH
+	struct iommufd_dirty_device_ops ops;
+#endif
 };
 
 #define DSIM_CONFIG_SIZE	256
@@ -537,6 +544,8 @@ extern const struct device_type dsim_parent_type;
 /* vfio.c */
 int dsim_vfio_add(struct device *dev);
 void dsim_vfio_remove(struct device *dev);
+int dsim_bus_reset(struct platform_device *pdev);
+
 extern struct platform_driver dsim_platform_driver;
 extern const struct device_type dsim_device_type;
 

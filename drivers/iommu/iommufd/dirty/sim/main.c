@@ -458,6 +458,29 @@ static ssize_t dsim_ranges_store(struct config_item *item, const char *page,
 }
 CONFIGFS_ATTR(dsim_, ranges);
 
+static ssize_t dsim_rating_show(struct config_item *item, char *page)
+{
+	return sysfs_emit(page, "%d\n", to_item(item)->options.rating);
+}
+
+static ssize_t dsim_rating_store(struct config_item *item, const char *page,
+				 size_t count)
+{
+	struct dsim_item *di = to_item(item);
+	int rating;
+	int rc;
+
+	rc = kstrtoint(page, 0, &rating);
+	if (rc)
+		return rc;
+	guard(mutex)(&di->lock);
+	if (di->pdev)
+		return -EBUSY;
+	di->options.rating = rating;
+	return count;
+}
+CONFIGFS_ATTR(dsim_, rating);
+
 static ssize_t dsim_fault_tracker_show(struct config_item *item, char *page)
 {
 	return sysfs_emit(page, "%d\n", to_item(item)->fault_tracker);
@@ -516,6 +539,23 @@ static ssize_t dsim_fault_no_flush_store(struct config_item *item,
 }
 CONFIGFS_ATTR(dsim_, fault_no_flush);
 
+static ssize_t dsim_reset_store(struct config_item *item, const char *page,
+				size_t count)
+{
+	struct dsim_item *di = to_item(item);
+	bool value;
+	int rc;
+
+	rc = kstrtobool(page, &value);
+	if (rc)
+		return rc;
+	guard(mutex)(&di->lock);
+	if (value && di->pdev)
+		rc = dsim_bus_reset(di->pdev);
+	return rc ?: count;
+}
+CONFIGFS_ATTR_WO(dsim_, reset);
+
 static ssize_t dsim_stats_show(struct config_item *item, char *page)
 {
 	struct dsim_item *di = to_item(item);
@@ -553,9 +593,11 @@ static struct configfs_attribute *dsim_item_attrs[] = {
 	&dsim_attr_tracker,
 	&dsim_attr_granule,
 	&dsim_attr_ranges,
+	&dsim_attr_rating,
 	&dsim_attr_fault_tracker,
 	&dsim_attr_fault_mute,
 	&dsim_attr_fault_no_flush,
+	&dsim_attr_reset,
 	&dsim_attr_stats,
 	NULL,
 };

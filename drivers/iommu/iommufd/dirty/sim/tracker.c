@@ -19,10 +19,6 @@
 
 #include "dsim.h"
 
-#if DSIM_CAN_PUSH
-#include <linux/iommufd_dirty.h>
-#endif
-
 /* A log of more is refused, as hardware has limits too: 512 GB of 4 KiB */
 #define LOG_BITS_MAX	BIT(27)
 
@@ -334,7 +330,11 @@ static const struct iommufd_dirty_device_ops push_ops = {
 
 static void listen(struct dsim_device *ddev)
 {
-	iommufd_device_set_dirty_ops(ddev->vdev.iommufd_device, &push_ops, ddev);
+	struct iommufd_dirty_device_ops *ops = &ddev->tracker.ops;
+
+	*ops = push_ops;
+	ops->rating = ddev->port->options.rating;
+	iommufd_device_set_dirty_ops(ddev->vdev.iommufd_device, ops, ddev);
 }
 #else
 static void listen(struct dsim_device *ddev) {}

@@ -336,6 +336,29 @@ static const struct vfio_device_ops dsim_emulated_ops = {
 	.dma_unmap = dsim_emulated_unmap,
 };
 
+/**
+ * dsim_bus_reset() - Reset a device as a reset of its bus does
+ * @pdev: the device
+ *
+ * Nobody asked its user.
+ *
+ * Context: process.
+ *
+ * Return: 0; or -EOPNOTSUPP for an emulated device, which is on no bus.
+ */
+int dsim_bus_reset(struct platform_device *pdev)
+{
+	struct dsim_device *ddev;
+
+	if (pdev->dev.type != &dsim_device_type)
+		return -EOPNOTSUPP;
+	guard(device)(&pdev->dev);
+	ddev = platform_get_drvdata(pdev);
+	if (ddev)
+		vfio_mig_reset(&ddev->mig);
+	return 0;
+}
+
 /* ---- Driver ---- */
 
 /**

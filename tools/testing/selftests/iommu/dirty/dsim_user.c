@@ -185,6 +185,8 @@ int dsim_create(struct dsim *d, const char *name,
 		rc = set_number(name, "granule", config->granule);
 	if (!rc && config->ranges)
 		rc = set_number(name, "ranges", config->ranges);
+	if (!rc && config->rating)
+		rc = dsim_set(name, "rating", config->rating > 0 ? "1" : "-1");
 	if (!rc)
 		rc = dsim_set(name, "live", "1");
 	snprintf(d->sysfs, sizeof(d->sysfs), SYSFS, name);

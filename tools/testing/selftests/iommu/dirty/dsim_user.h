@@ -80,6 +80,7 @@
  * @tracker: the device's own: "pull" or "push"; NULL: none
  * @granule: bytes that this one tells apart, 0 for a page
  * @ranges: how many ranges it can log, 0 for any number
+ * @rating: of one that pushes: 1, 0 or -1
  */
 struct dsim_config {
 	const char *format;
@@ -95,6 +96,7 @@ struct dsim_config {
 	const char *tracker;
 	uint64_t granule;
 	unsigned int ranges;
+	int rating;
 };
 
 /**
