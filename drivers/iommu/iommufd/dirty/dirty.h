@@ -60,6 +60,7 @@ struct iommufd_ucmd;
 struct iopt_area;
 struct iopt_pages;
 struct iova_bitmap;
+struct seq_file;
 struct vm_area_struct;
 
 /* ---- Pending bits ---- */
@@ -372,7 +373,7 @@ struct iommufd_dirty_attachment {
  * @lost: times that exactness was lost and a range reported dirty instead
  * @ctx: what the dirty logs of the iommufd share, or NULL
  * @ctx_node: link in the list of its IOASes
- * @stats_node: link in the list of all that were ever read
+ * @stats_node: link in the list of all that are shown in debugfs
  * @pid: who read first
  */
 struct iommufd_dirty_tracker {
@@ -740,6 +741,8 @@ int iommufd_dirty_log_sync(struct iommufd_ucmd *ucmd);
 
 void iommufd_dirty_stats_add(struct io_pagetable *iopt);
 void iommufd_dirty_stats_remove(struct io_pagetable *iopt);
+void iommufd_dirty_show_coverage(struct seq_file *m, struct io_pagetable *iopt,
+				 pid_t pid);
 void iommufd_dirty_stats_init(void);
 void iommufd_dirty_stats_exit(void);
 
