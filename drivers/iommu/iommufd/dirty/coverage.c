@@ -7,6 +7,7 @@
 #include <linux/iommu.h>
 #include <linux/iommufd_dirty.h>
 #include <linux/moduleparam.h>
+#include <linux/seq_file.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 #include <trace/events/iommufd_dirty.h>
@@ -374,6 +375,8 @@ int iommufd_dirty_attach(struct iommufd_hwpt_paging *hwpt,
 		goto err_free;
 
 	iopt = &hwpt->ioas->iopt;
+	/* An operator wants to know before a migration begins */
+	iommufd_dirty_stats_add(iopt);
 	iommufd_dirty_lock(iopt);
 	rc = attach_locked(iopt, at);
 	iommufd_dirty_unlock(iopt);
@@ -674,6 +677,80 @@ static int get_coverage(struct iommu_dirty_get_coverage *cmd,
 	}
 	kvfree(c.entries);
 	return rc;
+}
+
+/* ---- Coverage, for people ---- */
+
+static const char *const coverages[] = {
+	[IOMMU_DIRTY_COVERAGE_NONE] = "none",
+	[IOMMU_DIRTY_COVERAGE_ALL] = "all",
+	[IOMMU_DIRTY_COVERAGE_EXACT] = "exact",
+};
+
+static const char *const reasons[] = {
+	[IOMMU_DIRTY_REASON_USED] = "used",
+	[IOMMU_DIRTY_REASON_READY] = "ready",
+	[IOMMU_DIRTY_REASON_NO_SUPPORT] = "no_support",
+	[IOMMU_DIRTY_REASON_NO_HWPT] = "no_hwpt",
+	[IOMMU_DIRTY_REASON_POLICY] = "policy",
+	[IOMMU_DIRTY_REASON_FAILED] = "failed",
+	[IOMMU_DIRTY_REASON_DETACHED] = "detached",
+	[IOMMU_DIRTY_REASON_STILL] = "still",
+};
+
+static void show_entry(struct seq_file *m, const char *device,
+		       const struct iommu_dirty_device_coverage *e)
+{
+	int type;
+
+	seq_printf(m, " %s %u %u %u %s %s %llu", device, e->id, e->hwpt_id,
+		   e->pasid, coverages[e->coverage], names[e->provider],
+		   e->granule_max);
+	for (type = IOMMU_DIRTY_PROVIDER_NONE + 1; type != IOMMU_DIRTY_PROVIDERS;
+	     type++)
+		seq_printf(m, " %s", reasons[e->reasons[type]]);
+	seq_putc(m, '\n');
+}
+
+/**
+ * iommufd_dirty_show_coverage() - A line for each device and access of an IOAS
+ * @m: where to
+ * @iopt: the IOAS; NULL: the line that names the columns
+ * @pid: whose IOAS it is
+ *
+ * Context: process.
+ */
+void iommufd_dirty_show_coverage(struct seq_file *m, struct io_pagetable *iopt,
+				 pid_t pid)
+{
+	struct iommu_dirty_device_coverage entry;
+	struct iommufd_dirty_attachment *at;
+	struct iommufd_access *access;
+	unsigned long index;
+	u32 ioas_id;
+
+	if (!iopt) {
+		seq_puts(m, "pid ioas device id hwpt pasid coverage provider granule iommu device access all\n");
+		return;
+	}
+	ioas_id = container_of(iopt, struct iommufd_ioas, iopt)->obj.id;
+	iommufd_dirty_lock(iopt);
+	iommufd_dirty_look_for_woken(iopt);
+	list_for_each_entry(at, &iopt->dirty.attached, node) {
+		entry = (struct iommu_dirty_device_coverage){};
+		fill_device(&entry, &iopt->dirty, at->idev, at);
+		seq_printf(m, "%d %u", pid, ioas_id);
+		show_entry(m, dev_name(at->idev->dev), &entry);
+	}
+	xa_for_each(&iopt->access_list, index, access) {
+		if (iommufd_access_is_internal(access))
+			continue;
+		entry = (struct iommu_dirty_device_coverage){};
+		fill_access(&entry, &iopt->dirty, access);
+		seq_printf(m, "%d %u", pid, ioas_id);
+		show_entry(m, "emulated", &entry);
+	}
+	iommufd_dirty_unlock(iopt);
 }
 
 /* The IOAS or the device that an ioctl is about */

@@ -61,6 +61,7 @@ struct iommufd_ucmd;
 struct iopt_area;
 struct iopt_pages;
 struct iova_bitmap;
+struct seq_file;
 struct vm_area_struct;
 
 /* ---- Pending bits ---- */
@@ -397,7 +398,7 @@ struct iommufd_dirty_still {
  * @lost: times that exactness was lost and a range reported dirty instead
  * @ctx: what the dirty logs of the iommufd share, or NULL
  * @ctx_node: link in the list of its IOASes
- * @stats_node: link in the list of all that were ever read
+ * @stats_node: link in the list of all that are shown in debugfs
  * @pid: who read first
  */
 struct iommufd_dirty_tracker {
@@ -780,6 +781,8 @@ int iommufd_dirty_log_sync(struct iommufd_ucmd *ucmd);
 void iommufd_dirty_stats_add(struct io_pagetable *iopt);
 void iommufd_dirty_stats_remove(struct io_pagetable *iopt);
 void iommufd_dirty_update_all(void);
+void iommufd_dirty_show_coverage(struct seq_file *m, struct io_pagetable *iopt,
+				 pid_t pid);
 void iommufd_dirty_stats_init(void);
 void iommufd_dirty_stats_exit(void);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What people and tools see: tracepoints, and a table in debugfs; and what host
+ * What people and tools see: tracepoints, and two tables in debugfs; and what host
  * policy reaches
  */
 #include <linux/debugfs.h>
@@ -23,7 +23,8 @@ static struct io_pagetable *to_iopt(struct iommufd_dirty_tracker *tracker)
 }
 
 /**
- * iommufd_dirty_stats_add() - An IOAS is read, so there is something to see
+ * iommufd_dirty_stats_add() - An IOAS has devices or is read: there is something
+ *			       to see
  * @iopt: the IOAS; may be known already
  *
  * Context: process.
@@ -52,7 +53,7 @@ void iommufd_dirty_stats_remove(struct io_pagetable *iopt)
 /**
  * iommufd_dirty_update_all() - Have policy of the host take effect
  *
- * On all that was ever read.  Where nobody would be left to stand for a device that
+ * On all that is shown.  Where nobody would be left to stand for a device that
  * is being read, all stays as it is.
  *
  * Context: process.
@@ -101,18 +102,31 @@ static int providers_show(struct seq_file *m, void *unused)
 }
 DEFINE_SHOW_ATTRIBUTE(providers);
 
+static int coverage_show(struct seq_file *m, void *unused)
+{
+	struct iommufd_dirty_tracker *tracker;
+
+	iommufd_dirty_show_coverage(m, NULL, 0);
+	guard(mutex)(&stats_lock);
+	list_for_each_entry(tracker, &stats_list, stats_node)
+		iommufd_dirty_show_coverage(m, to_iopt(tracker), tracker->pid);
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(coverage);
+
 /**
- * iommufd_dirty_stats_init() - Make the table in debugfs
+ * iommufd_dirty_stats_init() - Make the tables in debugfs
  */
 void iommufd_dirty_stats_init(void)
 {
 	stats_dir = debugfs_create_dir("iommufd_dirty", NULL);
 	debugfs_create_file("providers", 0400, stats_dir, NULL,
 			    &providers_fops);
+	debugfs_create_file("coverage", 0400, stats_dir, NULL, &coverage_fops);
 }
 
 /**
- * iommufd_dirty_stats_exit() - Remove it
+ * iommufd_dirty_stats_exit() - Remove them
  */
 void iommufd_dirty_stats_exit(void)
 {

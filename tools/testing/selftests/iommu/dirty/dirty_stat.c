@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * tools/iommu/dirty-stat: what it says is what was written
+ */
+#include <errno.h>
+#include <libgen.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+
+#include "kselftest_harness.h"
+#include "dsim_user.h"
+#ifndef IOMMU_DIRTY_GET_COVERAGE /* the base's headers have none of it */
+#include "../../../../../include/uapi/linux/iommufd_dirty.h"
+#endif
+
+#define DEBUGFS	"/sys/kernel/debug"
+#define TABLES	DEBUGFS "/iommufd_dirty"
+#define PAGES	37
+
+FIXTURE(stat) {
+	struct dsim dev;
+	struct vm vm;
+	struct shadow shadow;
+	char out[16384];
+};
+
+FIXTURE_SETUP(stat)
+{
+	struct dsim_config config = { .format = "vtdss" };
+
+	if (!dsim_available())
+		SKIP(return, "no simulator");
+	if (access(TABLES, F_OK))
+		mount("none", DEBUGFS, "debugfs", 0, NULL);
+	if (access(TABLES, F_OK))
+		SKIP(return, "no tables in debugfs");
+	ASSERT_EQ(0, vm_create(&self->vm));
+	ASSERT_EQ(0, dsim_create(&self->dev, "stat0", &config));
+	ASSERT_EQ(0, dsim_open(&self->dev));
+	ASSERT_EQ(0, dsim_bind(&self->dev, self->vm.iommufd));
+	ASSERT_EQ(0, vm_alloc_hwpt(&self->vm, &self->dev,
+				   IOMMU_HWPT_ALLOC_DIRTY_TRACKING,
+				   &self->vm.hwpt));
+	ASSERT_EQ(0, vm_alloc_memory(&self->vm, 0x100000, false));
+	ASSERT_EQ(0, vm_map_memory(&self->vm));
+	ASSERT_EQ(0, dsim_attach(&self->dev, self->vm.hwpt));
+	ASSERT_EQ(0, dsim_start(&self->dev, self->vm.ring));
+	ASSERT_EQ(0, shadow_init(&self->shadow, &self->vm));
+}
+
+FIXTURE_TEARDOWN(stat)
+{
+	shadow_free(&self->shadow);
+	dsim_close(&self->dev);
+	dsim_remove(self->dev.name);
+	vm_destroy(&self->vm);
+}
+
+/* Runs the tool, which lies beside us, and has its output */
+static int dirty_stat(FIXTURE_DATA(stat) *self, const char *options)
+{
+	char path[PATH_MAX], command[PATH_MAX + 256];
+	ssize_t length = readlink("/proc/self/exe", path, sizeof(path) - 1);
+	size_t n;
+	FILE *f;
+	int status;
+
+	if (length < 0)
+		return -errno;
+	path[length] = 0;
+	snprintf(command, sizeof(command), "%s/tools/dirty-stat %s 2>&1",
+		 dirname(path), options);
+	f = popen(command, "r");
+	if (!f)
+		return -errno;
+	n = fread(self->out, 1, sizeof(self->out) - 1, f);
+	self->out[n] = 0;
+	status = pclose(f);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -EINTR;
+}
+
+static int ours(FIXTURE_DATA(stat) *self, const char *options)
+{
+	char all[128];
+
+	snprintf(all, sizeof(all), "-p %d %s", getpid(), options);
+	return dirty_stat(self, all);
+}
+
+static int write_pages(FIXTURE_DATA(stat) *self, unsigned int nr)
+{
+	struct dsim_desc fill = {
+		.dst = DATA_IOVA,
+		.len = nr * SZ_4K,
+		.op = DSIM_OP_FILL,
+	};
+
+	return dsim_run(&self->dev, &fill);
+}
+
+static bool says(FIXTURE_DATA(stat) *self, const char *what)
+{
+	if (strstr(self->out, what))
+		return true;
+	printf("# no '%s' in: %s\n", what, self->out);
+	return false;
+}
+
+/* A number of the provider that stands for the device */
+static long long number(FIXTURE_DATA(stat) *self, const char *key)
+{
+	const char *p = strstr(self->out, "\"provider\":\"iommu\",\"state\"");
+	char name[64];
+
+	snprintf(name, sizeof(name), "\"%s\":", key);
+	p = p ? strstr(p, "\"total\":") : NULL;
+	p = p ? strstr(p, name) : NULL;
+	return p ? atoll(p + strlen(name)) : -1;
+}
+
+/* Before a migration: can it be done? */
+TEST_F(stat, coverage_before_tracking)
+{
+	ASSERT_EQ(0, ours(self, "-d 0"));
+	EXPECT_TRUE(says(self, "exact to 4K, by iommu (device: no_support, all: policy)"));
+}
+
+TEST_F(stat, counts_what_was_written)
+{
+	long long pages;
+
+	ASSERT_EQ(0, vm_track(&self->vm, self->vm.hwpt, true));
+	ASSERT_EQ(0, shadow_read(&self->shadow, self->vm.hwpt, 0));
+	ASSERT_EQ(0, ours(self, "--json 0"));
+	pages = number(self, "pages");
+	ASSERT_LE(0, pages);
+
+	ASSERT_EQ(0, write_pages(self, PAGES));
+	ASSERT_EQ(0, shadow_read(&self->shadow, self->vm.hwpt, 0));
+	ASSERT_EQ(0, ours(self, "--json 0"));
+	/* and a page of the ring, where the descriptor was written back */
+	EXPECT_EQ(PAGES + 1, number(self, "pages") - pages);
+	EXPECT_EQ(0, number(self, "lost"));
+	EXPECT_TRUE(says(self, "\"coverage\":\"exact\",\"provider\":\"iommu\""));
+	EXPECT_TRUE(says(self, "\"reasons\":{\"iommu\":\"used\",\"device\":\"no_support\""));
+
+	ASSERT_EQ(0, ours(self, "0"));
+	EXPECT_TRUE(says(self, "busy%"));
+	EXPECT_TRUE(says(self, " iommu    on "));
+	/* A device that is tracked exactly is not worth a line */
+	EXPECT_EQ(NULL, strstr(self->out, "exact"));
+}
+
+/* What nobody tracks is said without being asked for */
+TEST_F(stat, untracked_devices)
+{
+	struct iommu_dirty_set_policy policy = {
+		.size = sizeof(policy),
+		.providers = 1 << IOMMU_DIRTY_PROVIDER_DEVICE,
+		.id = self->dev.devid,
+	};
+
+	ASSERT_EQ(0, ioctl(self->vm.iommufd, IOMMU_DIRTY_SET_POLICY, &policy));
+	ASSERT_EQ(0, ours(self, "0"));
+	EXPECT_TRUE(says(self, "NOT TRACKED (iommu: policy, device: no_support, all: policy)"));
+	policy.providers = 1 << IOMMU_DIRTY_PROVIDER_ALL;
+	ASSERT_EQ(0, ioctl(self->vm.iommufd, IOMMU_DIRTY_SET_POLICY, &policy));
+	ASSERT_EQ(0, ours(self, "0"));
+	EXPECT_TRUE(says(self, "all dirty at every read (iommu: policy, device: no_support)"));
+}
+
+/* The second line is of what happened since the first */
+TEST_F(stat, rates)
+{
+	const char *p;
+
+	ASSERT_EQ(0, vm_track(&self->vm, self->vm.hwpt, true));
+	ASSERT_EQ(0, write_pages(self, PAGES));
+	ASSERT_EQ(0, shadow_read(&self->shadow, self->vm.hwpt, 0));
+	ASSERT_EQ(0, ours(self, "-j 0.2 2"));
+	p = strchr(self->out, '\n');
+	ASSERT_NE(NULL, p);
+	p = strstr(p, "\"provider\":\"iommu\",\"state\"");
+	ASSERT_NE(NULL, p);
+	EXPECT_NE(NULL, strstr(p, "\"state\":\"on\",\"reads_per_s\":0.000,\"pages_per_s\":0.000"));
+}
+
+TEST_F(stat, bad_options)
+{
+	EXPECT_EQ(2, dirty_stat(self, "often"));
+	EXPECT_TRUE(says(self, "not 'often'"));
+	EXPECT_EQ(2, dirty_stat(self, "1 0"));
+	EXPECT_EQ(2, dirty_stat(self, "-- -1"));
+	EXPECT_EQ(2, dirty_stat(self, "-p 0"));
+	EXPECT_EQ(2, dirty_stat(self, "1 1 1"));
+	EXPECT_EQ(2, dirty_stat(self, "--what"));
+	EXPECT_EQ(0, dirty_stat(self, "--help"));
+}
+
+TEST_HARNESS_MAIN
