@@ -46,7 +46,8 @@ struct device {
 	unsigned int pasid;
 	char coverage[SHORT];
 	char provider[SHORT];
-	uint64_t granule;
+	uint64_t granule_min;
+	uint64_t granule_max;
 	char reason[4][SHORT];	/* iommu, device, access, all */
 };
 
@@ -85,10 +86,10 @@ static int parse_device(const char *line, void *row)
 	struct device *d = row;
 
 	return sscanf(line, "%d %u %63s %u %u %u %15s %15s %" SCNu64
-		      " %15s %15s %15s %15s", &d->pid, &d->ioas, d->name,
+		      " %" SCNu64 " %15s %15s %15s %15s", &d->pid, &d->ioas, d->name,
 		      &d->id, &d->hwpt, &d->pasid, d->coverage, d->provider,
-		      &d->granule, d->reason[0], d->reason[1], d->reason[2],
-		      d->reason[3]);
+		      &d->granule_min, &d->granule_max, d->reason[0],
+		      d->reason[1], d->reason[2], d->reason[3]);
 }
 
 /* The first line names the columns. More of them than we know may follow. */
@@ -213,7 +214,11 @@ static void print_device(const struct device *d)
 	printf("%8d %5u  %s: ", d->pid, d->ioas, d->name);
 	if (!strcmp(d->coverage, "exact")) {
 		printf("exact to ");
-		print_size(d->granule);
+		print_size(d->granule_min);
+		if (d->granule_max != d->granule_min) {
+			printf("..");
+			print_size(d->granule_max);
+		}
 		printf(", by %s", d->provider);
 	} else if (!strcmp(d->coverage, "none")) {
 		printf("NOT TRACKED");
@@ -289,8 +294,8 @@ static void json_device(const struct device *d)
 
 	printf("{\"pid\":%d,\"ioas\":%u,\"device\":\"%s\",\"id\":%u,\"hwpt\":%u,\"pasid\":%u,",
 	       d->pid, d->ioas, d->name, d->id, d->hwpt, d->pasid);
-	printf("\"coverage\":\"%s\",\"provider\":\"%s\",\"granule\":%" PRIu64 ",\"reasons\":{",
-	       d->coverage, d->provider, d->granule);
+	printf("\"coverage\":\"%s\",\"provider\":\"%s\",\"granule_min\":%" PRIu64 ",\"granule_max\":%" PRIu64 ",\"reasons\":{",
+	       d->coverage, d->provider, d->granule_min, d->granule_max);
 	for (i = 0; i != 4; i++)
 		printf("%s\"%s\":\"%s\"", i ? "," : "", types[i], d->reason[i]);
 	printf("}}");
@@ -457,7 +462,7 @@ int main(int argc, char **argv)
 {
 	struct table before = {}, devices = {
 		.row_size = sizeof(struct device),
-		.columns = 13,
+		.columns = 14,
 		.parse = parse_device,
 	}, now = {
 		.row_size = sizeof(struct provider),

@@ -703,9 +703,9 @@ static void show_entry(struct seq_file *m, const char *device,
 {
 	int type;
 
-	seq_printf(m, " %s %u %u %u %s %s %llu", device, e->id, e->hwpt_id,
-		   e->pasid, coverages[e->coverage], names[e->provider],
-		   e->granule_max);
+	seq_printf(m, " %s %u %u %u %s %s %llu %llu", device, e->id,
+		   e->hwpt_id, e->pasid, coverages[e->coverage],
+		   names[e->provider], e->granule_min, e->granule_max);
 	for (type = IOMMU_DIRTY_PROVIDER_NONE + 1; type != IOMMU_DIRTY_PROVIDERS;
 	     type++)
 		seq_printf(m, " %s", reasons[e->reasons[type]]);
@@ -730,7 +730,7 @@ void iommufd_dirty_show_coverage(struct seq_file *m, struct io_pagetable *iopt,
 	u32 ioas_id;
 
 	if (!iopt) {
-		seq_puts(m, "pid ioas device id hwpt pasid coverage provider granule iommu device access all\n");
+		seq_puts(m, "pid ioas device id hwpt pasid coverage provider granule_min granule_max iommu device access all\n");
 		return;
 	}
 	ioas_id = container_of(iopt, struct iommufd_ioas, iopt)->obj.id;

@@ -31,7 +31,10 @@ FIXTURE(stat) {
 
 FIXTURE_SETUP(stat)
 {
-	struct dsim_config config = { .format = "vtdss" };
+	struct dsim_config config = {
+		.format = "vtdss",
+		.page_sizes = SZ_4K | SZ_2M,
+	};
 
 	if (!dsim_available())
 		SKIP(return, "no simulator");
@@ -127,7 +130,7 @@ static long long number(FIXTURE_DATA(stat) *self, const char *key)
 TEST_F(stat, coverage_before_tracking)
 {
 	ASSERT_EQ(0, ours(self, "-d 0"));
-	EXPECT_TRUE(says(self, "exact to 4K, by iommu (device: no_support, all: policy)"));
+	EXPECT_TRUE(says(self, "exact to 4K..2M, by iommu (device: no_support, all: policy)"));
 }
 
 TEST_F(stat, counts_what_was_written)
@@ -140,7 +143,7 @@ TEST_F(stat, counts_what_was_written)
 	pages = number(self, "pages");
 	ASSERT_LE(0, pages);
 
-	ASSERT_EQ(0, write_pages(self, PAGES));
+	ASSERT_EQ(DSIM_DESC_DONE, write_pages(self, PAGES));
 	ASSERT_EQ(0, shadow_read(&self->shadow, self->vm.hwpt, 0));
 	ASSERT_EQ(0, ours(self, "--json 0"));
 	/* and a page of the ring, where the descriptor was written back */
@@ -180,7 +183,7 @@ TEST_F(stat, rates)
 	const char *p;
 
 	ASSERT_EQ(0, vm_track(&self->vm, self->vm.hwpt, true));
-	ASSERT_EQ(0, write_pages(self, PAGES));
+	ASSERT_EQ(DSIM_DESC_DONE, write_pages(self, PAGES));
 	ASSERT_EQ(0, shadow_read(&self->shadow, self->vm.hwpt, 0));
 	ASSERT_EQ(0, ours(self, "-j 0.2 2"));
 	p = strchr(self->out, '\n');
