@@ -22,6 +22,7 @@
 #define WORDS	(PAGES / 64)
 #define DEVICES	2
 #define EPOCH_MS	200
+#define MIN_ROUNDS	12	/* on a machine that is busy */
 #define PARAMETER	"/sys/module/iommufd/parameters/dirty_providers"
 
 static const char *const names[DEVICES] = { "selftest-one", "selftest-two" };
@@ -36,8 +37,20 @@ struct reader {
 	uint64_t copy[PAGES];
 };
 
-FIXTURE(switching)
-{
+/**
+ * struct run - one test
+ * @dev: the devices
+ * @vm: what they write to
+ * @log: a log of the same
+ * @hwpt: what came by the HWPT
+ * @logged: what came by the log
+ * @wrote: pages written by each in this epoch
+ * @value: of the last write
+ * @stop: the epoch is over
+ * @reset: the devices are reset now and then
+ * @rc: what a thread failed with
+ */
+struct run {
 	struct dsim dev[DEVICES];
 	struct vm vm;
 	struct dlog log;
@@ -50,12 +63,17 @@ FIXTURE(switching)
 	int rc;
 };
 
-/* The second ring lies behind the first */
-static int start(FIXTURE_DATA(switching) *self, unsigned int i)
+FIXTURE(switching)
 {
-	struct dsim *d = &self->dev[i];
+	struct run run;
+};
 
-	return dsim_start(d, self->vm.ring + i * RING_BYTES) ?:
+/* The second ring lies behind the first */
+static int start(struct run *r, unsigned int i)
+{
+	struct dsim *d = &r->dev[i];
+
+	return dsim_start(d, r->vm.ring + i * RING_BYTES) ?:
 	       dsim_reg_write(d, DSIM_REG_CTRL, 0) ?:
 	       dsim_reg_write(d, DSIM_REG_RING_LO,
 			      RING_IOVA + i * RING_BYTES) ?:
@@ -85,13 +103,13 @@ FIXTURE_SETUP(switching)
 		.length = PAGES * SZ_4K,
 		.page_size = SZ_4K,
 	};
-	struct vm *vm = &self->vm;
+	struct vm *vm = &self->run.vm;
 	size_t large;
 
 	vm->iommufd = -1;
 	vm->memfd = -1;
 	for (int i = 0; i < DEVICES; i++)
-		self->dev[i].fd = -1;
+		self->run.dev[i].fd = -1;
 	if (!dsim_available())
 		SKIP(return, "iommufd_dirty_sim is not loaded");
 	if (on_base())
@@ -100,7 +118,7 @@ FIXTURE_SETUP(switching)
 	ASSERT_EQ(0, vm_alloc_memory(vm, PAGES * SZ_4K, false));
 	ASSERT_EQ(0, vm_learn_leaves(vm, SZ_4K, &large));
 	for (int i = 0; i < DEVICES; i++) {
-		struct dsim *d = &self->dev[i];
+		struct dsim *d = &self->run.dev[i];
 
 		ASSERT_EQ(0, dsim_create(d, names[i], &variant->config));
 		ASSERT_EQ(0, dsim_open(d));
@@ -112,45 +130,45 @@ FIXTURE_SETUP(switching)
 	ASSERT_EQ(0, vm_map_memory(vm));
 	ASSERT_EQ(0, vm_track(vm, vm->hwpt, true));
 	log.ioas_id = vm->ioas;
-	ASSERT_EQ(0, dlog_open(&self->log, vm->iommufd, &log));
+	ASSERT_EQ(0, dlog_open(&self->run.log, vm->iommufd, &log));
 	for (int i = 0; i < DEVICES; i++)
-		ASSERT_EQ(0, start(self, i));
+		ASSERT_EQ(0, start(&self->run, i));
 }
 
 FIXTURE_TEARDOWN(switching)
 {
-	if (self->log.bits)
-		EXPECT_EQ(0, dlog_close(&self->log));
+	if (self->run.log.bits)
+		EXPECT_EQ(0, dlog_close(&self->run.log));
 	for (int i = 0; i < DEVICES; i++)
-		dsim_close(&self->dev[i]);
-	vm_destroy(&self->vm);
+		dsim_close(&self->run.dev[i]);
+	vm_destroy(&self->run.vm);
 	for (int i = 0; dsim_available() && !on_base() && i < DEVICES; i++)
 		EXPECT_EQ(0, dsim_remove(names[i]));
 }
 
-static bool stopped(FIXTURE_DATA(switching) *self)
+static bool stopped(struct run *r)
 {
-	return __atomic_load_n(&self->stop, __ATOMIC_RELAXED);
+	return __atomic_load_n(&r->stop, __ATOMIC_RELAXED);
 }
 
-static void fail(FIXTURE_DATA(switching) *self, int rc)
+static void fail(struct run *r, int rc)
 {
 	if (rc)
-		__atomic_store_n(&self->rc, rc, __ATOMIC_RELAXED);
+		__atomic_store_n(&r->rc, rc, __ATOMIC_RELAXED);
 }
 
 /* ---- Writing ---- */
 
 struct writer {
-	FIXTURE_DATA(switching) *self;
+	struct run *run;
 	unsigned int i;
 };
 
 /* Up to 16 pages at a time; of four one, so that most are never written */
-static int write_some(FIXTURE_DATA(switching) *self, unsigned int i,
+static int write_some(struct run *r, unsigned int i,
 		      uint64_t *seed)
 {
-	struct dsim *d = &self->dev[i];
+	struct dsim *d = &r->dev[i];
 	struct dsim_desc *last = NULL;
 	unsigned int n = 1 + rnd(seed) % 16;
 	int rc;
@@ -161,11 +179,11 @@ static int write_some(FIXTURE_DATA(switching) *self, unsigned int i,
 			.op = DSIM_OP_FILL,
 			.dst = DATA_IOVA + page * SZ_4K + 16,
 			.len = 8,
-			.value = __atomic_add_fetch(&self->value, 1,
+			.value = __atomic_add_fetch(&r->value, 1,
 						    __ATOMIC_RELAXED),
 		};
 
-		self->wrote[i][page / 64] |= 1ULL << page % 64;
+		r->wrote[i][page / 64] |= 1ULL << page % 64;
 		last = dsim_put(d, &desc);
 	}
 	rc = dsim_kick(d) ?: dsim_wait(d);
@@ -178,104 +196,105 @@ static int write_some(FIXTURE_DATA(switching) *self, unsigned int i,
 static void *write_all_the_time(void *data)
 {
 	struct writer *w = data;
-	FIXTURE_DATA(switching) *self = w->self;
+	struct run *r = w->run;
 	uint64_t seed = w->i + 1;
 	int rc = 0;
 
-	while (!rc && !stopped(self)) {
-		rc = write_some(self, w->i, &seed);
-		if (!rc && self->reset && rnd(&seed) % 8 == 0)
-			rc = dsim_reset(&self->dev[w->i]) ?: start(self, w->i);
+	while (!rc && !stopped(r)) {
+		rc = write_some(r, w->i, &seed);
+		if (!rc && r->reset && rnd(&seed) % 8 == 0)
+			rc = dsim_reset(&r->dev[w->i]) ?: start(r, w->i);
 	}
-	fail(self, rc);
+	fail(r, rc);
 	return NULL;
 }
 
 /* ---- Reading ---- */
 
-static void copy(FIXTURE_DATA(switching) *self, struct reader *r,
+static void copy(struct run *r, struct reader *to,
 		 const uint64_t *bits)
 {
 	for (unsigned int page = 0; page < PAGES; page++) {
-		uint64_t *word = (uint64_t *)(self->vm.data + page * SZ_4K + 16);
+		uint64_t *word = (uint64_t *)(r->vm.data + page * SZ_4K + 16);
 
 		if (bits[page / 64] >> page % 64 & 1)
-			r->copy[page] = __atomic_load_n(word, __ATOMIC_ACQUIRE);
+			to->copy[page] = __atomic_load_n(word, __ATOMIC_ACQUIRE);
 	}
 	for (unsigned int i = 0; i < WORDS; i++)
-		r->seen[i] |= bits[i];
+		to->seen[i] |= bits[i];
 }
 
-static int read_hwpt(FIXTURE_DATA(switching) *self)
+static int read_hwpt(struct run *r)
 {
 	uint64_t bits[WORDS] = {};
-	int rc = vm_get_dirty(&self->vm, self->vm.hwpt, DATA_IOVA,
+	int rc = vm_get_dirty(&r->vm, r->vm.hwpt, DATA_IOVA,
 			      PAGES * SZ_4K, 0, bits);
 
-	copy(self, &self->hwpt, bits);
+	copy(r, &r->hwpt, bits);
 	return rc;
 }
 
-static int read_log(FIXTURE_DATA(switching) *self)
+static int read_log(struct run *r)
 {
 	uint64_t bits[WORDS] = {};
-	int rc = dlog_sync(&self->log, NULL);
+	int rc = dlog_sync(&r->log, NULL);
 
-	dlog_take(&self->log, bits);
-	copy(self, &self->logged, bits);
+	dlog_take(&r->log, bits);
+	copy(r, &r->logged, bits);
 	return rc;
 }
 
 static void *read_all_the_time(void *data)
 {
-	FIXTURE_DATA(switching) *self = data;
+	struct run *r = data;
 	int rc = 0;
 
-	while (!rc && !stopped(self))
-		rc = read_hwpt(self);
-	fail(self, rc);
+	while (!rc && !stopped(r))
+		rc = read_hwpt(r);
+	fail(r, rc);
 	return NULL;
 }
 
 static void *sync_all_the_time(void *data)
 {
-	FIXTURE_DATA(switching) *self = data;
+	struct run *r = data;
 	int rc = 0;
 
-	while (!rc && !stopped(self))
-		rc = read_log(self);
-	fail(self, rc);
+	while (!rc && !stopped(r))
+		rc = read_log(r);
+	fail(r, rc);
 	return NULL;
 }
 
 /* ---- Epochs ---- */
 
 /* What changes meanwhile, again and again */
-typedef int (*change_t)(FIXTURE_DATA(switching) *self, unsigned int round);
+typedef int (*change_t)(struct run *r, unsigned int round);
 
-static int epoch(FIXTURE_DATA(switching) *self, change_t change)
+static int epoch(struct run *r, change_t change)
 {
 	unsigned long long end = now_ms() + EPOCH_MS;
 	struct writer w[DEVICES];
 	pthread_t thread[DEVICES + 2];
 	int rc = 0;
 
-	memset(self->wrote, 0, sizeof(self->wrote));
-	memset(self->hwpt.seen, 0, sizeof(self->hwpt.seen));
-	memset(self->logged.seen, 0, sizeof(self->logged.seen));
-	self->stop = false;
+	memset(r->wrote, 0, sizeof(r->wrote));
+	memset(r->hwpt.seen, 0, sizeof(r->hwpt.seen));
+	memset(r->logged.seen, 0, sizeof(r->logged.seen));
+	r->stop = false;
 	for (unsigned int i = 0; i < DEVICES; i++) {
-		w[i] = (struct writer){ .self = self, .i = i };
+		w[i] = (struct writer){ .run = r, .i = i };
 		pthread_create(&thread[i], NULL, write_all_the_time, &w[i]);
 	}
-	pthread_create(&thread[DEVICES], NULL, read_all_the_time, self);
-	pthread_create(&thread[DEVICES + 1], NULL, sync_all_the_time, self);
-	for (unsigned int round = 0; !rc && now_ms() < end; round++)
-		rc = change(self, round);
-	__atomic_store_n(&self->stop, true, __ATOMIC_RELAXED);
+	pthread_create(&thread[DEVICES], NULL, read_all_the_time, r);
+	pthread_create(&thread[DEVICES + 1], NULL, sync_all_the_time, r);
+	for (unsigned int round = 0;
+	     !rc && (round < MIN_ROUNDS || now_ms() < end); round++)
+		rc = change(r, round);
+	__atomic_store_n(&r->stop, true, __ATOMIC_RELAXED);
 	for (unsigned int i = 0; i < DEVICES + 2; i++)
 		pthread_join(thread[i], NULL);
-	return rc ?: self->rc ?: read_hwpt(self) ?: read_log(self);
+	return rc ?: r->rc ?: read_hwpt(r) ?: read_log(r);
 }
 
 struct verdict {
@@ -285,21 +304,21 @@ struct verdict {
 	unsigned int stale;	/* copied before they were written last */
 };
 
-static struct verdict judge(FIXTURE_DATA(switching) *self,
-			    const struct reader *r)
+static struct verdict judge(const struct run *r,
+			    const struct reader *to)
 {
 	struct verdict v = {};
 
 	for (unsigned int i = 0; i < WORDS; i++) {
-		uint64_t wrote = self->wrote[0][i] | self->wrote[1][i];
+		uint64_t wrote = r->wrote[0][i] | r->wrote[1][i];
 
 		v.written += __builtin_popcountll(wrote);
-		v.lost += __builtin_popcountll(wrote & ~r->seen[i]);
-		v.invented += __builtin_popcountll(r->seen[i] & ~wrote);
+		v.lost += __builtin_popcountll(wrote & ~to->seen[i]);
+		v.invented += __builtin_popcountll(to->seen[i] & ~wrote);
 	}
 	for (unsigned int page = 0; page < PAGES; page++)
-		v.stale += r->copy[page] !=
-			   *(uint64_t *)(self->vm.data + page * SZ_4K + 16);
+		v.stale += to->copy[page] !=
+			   *(uint64_t *)(r->vm.data + page * SZ_4K + 16);
 	return v;
 }
 
@@ -313,9 +332,9 @@ static struct verdict judge(FIXTURE_DATA(switching) *self,
 #define EPOCH(_change, _exact)                                                 \
 	do {                                                                   \
 		struct verdict h_, l_;                                         \
-		ASSERT_EQ(0, epoch(self, _change));                            \
-		h_ = judge(self, &self->hwpt);                                 \
-		l_ = judge(self, &self->logged);                               \
+		ASSERT_EQ(0, epoch(&self->run, _change));                            \
+		h_ = judge(&self->run, &self->run.hwpt);                                 \
+		l_ = judge(&self->run, &self->run.logged);                               \
 		NOTHING_LOST(h_);                                              \
 		NOTHING_LOST(l_);                                              \
 		if (_exact) {                                                  \
@@ -323,33 +342,33 @@ static struct verdict judge(FIXTURE_DATA(switching) *self,
 			EXPECT_EQ(0, l_.invented);                             \
 		}                                                              \
 		/* and nothing is left */                                      \
-		memset(self->hwpt.seen, 0, sizeof(self->hwpt.seen));           \
-		ASSERT_EQ(0, read_hwpt(self));                                 \
-		ASSERT_EQ(0, read_log(self));                                  \
+		memset(self->run.hwpt.seen, 0, sizeof(self->run.hwpt.seen));           \
+		ASSERT_EQ(0, read_hwpt(&self->run));                                 \
+		ASSERT_EQ(0, read_log(&self->run));                                  \
 		for (unsigned int i_ = 0; (_exact) && i_ < WORDS; i_++)        \
-			EXPECT_EQ(0, self->hwpt.seen[i_]);                     \
+			EXPECT_EQ(0, self->run.hwpt.seen[i_]);                     \
 	} while (0)
 
 /* ---- What changes ---- */
 
-static int nothing(FIXTURE_DATA(switching) *self, unsigned int round)
+static int nothing(struct run *r, unsigned int round)
 {
 	usleep(1000);
 	return 0;
 }
 
 /* Each device by itself, so that at times they differ */
-static int exact_ones(FIXTURE_DATA(switching) *self, unsigned int round)
+static int exact_ones(struct run *r, unsigned int round)
 {
-	return set_policy(&self->vm, self->dev[round % DEVICES].devid,
+	return set_policy(&r->vm, r->dev[round % DEVICES].devid,
 			  round / DEVICES % 3 % 2 ? IOMMU : DEVICE);
 }
 
-static int all_of_them(FIXTURE_DATA(switching) *self, unsigned int round)
+static int all_of_them(struct run *r, unsigned int round)
 {
 	const uint32_t next[] = { DEVICE, IOMMU, ALL, DEVICE, ALL, IOMMU };
 
-	return set_policy(&self->vm, self->vm.ioas, next[round % 6]);
+	return set_policy(&r->vm, r->vm.ioas, next[round % 6]);
 }
 
 static int write_parameter(const char *text)
@@ -364,12 +383,12 @@ static int write_parameter(const char *text)
 	return rc;
 }
 
-static int of_the_host(FIXTURE_DATA(switching) *self, unsigned int round)
+static int of_the_host(struct run *r, unsigned int round)
 {
 	return write_parameter(round % 2 ? "iommu" : "device");
 }
 
-static int breaks(FIXTURE_DATA(switching) *self, unsigned int round)
+static int breaks(struct run *r, unsigned int round)
 {
 	int rc = dsim_set(names[round % DEVICES], "fault_tracker",
 			  round / DEVICES % 2 ? "0" : "1");
@@ -378,30 +397,30 @@ static int breaks(FIXTURE_DATA(switching) *self, unsigned int round)
 	return rc;
 }
 
-static int breaks_and_switches(FIXTURE_DATA(switching) *self, unsigned int round)
+static int breaks_and_switches(struct run *r, unsigned int round)
 {
-	int rc = breaks(self, round);
+	int rc = breaks(r, round);
 
 	/* One that cannot be started is left for another */
-	return rc ?: set_policy(&self->vm, self->vm.ioas,
+	return rc ?: set_policy(&r->vm, r->vm.ioas,
 				round % 3 ? DEVICE | IOMMU : DEVICE | ALL);
 }
 
 /* ---- Tests ---- */
 
 /* Whoever it is in the end, it is one that is exact */
-static int rest(FIXTURE_DATA(switching) *self)
+static int rest(struct run *r)
 {
 	int rc = 0;
 
 	for (int i = 0; i < DEVICES; i++) {
 		rc = rc ?: dsim_set(names[i], "fault_tracker", "0");
-		rc = rc ?: set_policy(&self->vm, self->dev[i].devid, INHERIT);
+		rc = rc ?: set_policy(&r->vm, r->dev[i].devid, INHERIT);
 	}
-	rc = rc ?: set_policy(&self->vm, self->vm.ioas, DEVICE);
+	rc = rc ?: set_policy(&r->vm, r->vm.ioas, DEVICE);
 	/* What was all dirty, or failed, is so once more */
-	return rc ?: read_hwpt(self) ?: read_log(self) ?: read_hwpt(self) ?:
-	       read_log(self);
+	return rc ?: read_hwpt(r) ?: read_log(r) ?: read_hwpt(r) ?:
+	       read_log(r);
 }
 
 TEST_F(switching, between_exact_ones)
@@ -409,7 +428,7 @@ TEST_F(switching, between_exact_ones)
 	EPOCH(nothing, true);
 	EPOCH(exact_ones, true);
 	EPOCH(exact_ones, true);
-	EXPECT_EQ(0, get_lost(&self->vm));
+	EXPECT_EQ(0, get_lost(&self->run.vm));
 }
 
 TEST_F(switching, by_the_host)
@@ -418,45 +437,45 @@ TEST_F(switching, by_the_host)
 	EXPECT_EQ(0, write_parameter("device"));
 	for (int i = 0; i < DEVICES; i++)
 		EXPECT_EQ(IOMMU_DIRTY_PROVIDER_DEVICE,
-			  get_provider(&self->vm, self->dev[i].devid));
+			  get_provider(&self->run.vm, self->run.dev[i].devid));
 	EXPECT_EQ(0, write_parameter("iommu"));
 	for (int i = 0; i < DEVICES; i++)
 		EXPECT_EQ(IOMMU_DIRTY_PROVIDER_IOMMU,
-			  get_provider(&self->vm, self->dev[i].devid));
+			  get_provider(&self->run.vm, self->run.dev[i].devid));
 	EXPECT_EQ(0, write_parameter("iommu,device"));
 	EPOCH(nothing, true);
-	EXPECT_EQ(0, get_lost(&self->vm));
+	EXPECT_EQ(0, get_lost(&self->run.vm));
 }
 
 TEST_F(switching, to_all_and_back)
 {
 	EPOCH(all_of_them, false);
 	EPOCH(all_of_them, false);
-	ASSERT_EQ(0, rest(self));
+	ASSERT_EQ(0, rest(&self->run));
 	EPOCH(nothing, true);
-	EXPECT_EQ(0, get_lost(&self->vm));
+	EXPECT_EQ(0, get_lost(&self->run.vm));
 }
 
 TEST_F(switching, with_resets)
 {
-	self->reset = true;
-	ASSERT_EQ(0, set_policy(&self->vm, self->vm.ioas, DEVICE));
+	self->run.reset = true;
+	ASSERT_EQ(0, set_policy(&self->run.vm, self->run.vm.ioas, DEVICE));
 	EPOCH(nothing, false);
 	EPOCH(exact_ones, false);
 	EPOCH(all_of_them, false);
-	EXPECT_LT(0, get_lost(&self->vm));
-	self->reset = false;
-	ASSERT_EQ(0, rest(self));
+	EXPECT_LT(0, get_lost(&self->run.vm));
+	self->run.reset = false;
+	ASSERT_EQ(0, rest(&self->run));
 	EPOCH(nothing, true);
 }
 
 TEST_F(switching, with_failures)
 {
-	ASSERT_EQ(0, set_policy(&self->vm, self->vm.ioas, DEVICE));
+	ASSERT_EQ(0, set_policy(&self->run.vm, self->run.vm.ioas, DEVICE));
 	EPOCH(breaks, false);
-	EXPECT_LT(0, get_lost(&self->vm));
+	EXPECT_LT(0, get_lost(&self->run.vm));
 	EPOCH(breaks_and_switches, false);
-	ASSERT_EQ(0, rest(self));
+	ASSERT_EQ(0, rest(&self->run));
 	EPOCH(nothing, true);
 	EPOCH(exact_ones, true);
 }
