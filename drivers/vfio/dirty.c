@@ -86,6 +86,7 @@ static bool can_write(enum vfio_device_mig_state state)
 	       state != VFIO_DEVICE_STATE_RESUMING;
 }
 
+/* Drivers take a lock for this.  Of physical devices none calls iommufd under it. */
 static bool is_still(void *data)
 {
 	struct vfio_device *vdev = data;

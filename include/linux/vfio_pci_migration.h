@@ -214,7 +214,7 @@ struct vfio_mig_bus {
  * @traps: of struct vfio_mig_trap; do not change while the device is registered
  * @state_lock: protects everything below, and is held over the driver's ops; never
  *	over an access to user memory.
- * @state: enum vfio_device_mig_state
+ * @state: enum vfio_device_mig_state; read under @reset_lock too
  * @file: data file of the transfer that goes on, or NULL
  * @precopy: @ops->precopy_begin was called, @ops->precopy_end was not
  * @loading: @ops->load_begin was called, none of those that end it were

@@ -155,7 +155,7 @@ static void report_before(struct iommufd_device *idev)
  *	      iommufd_dirty_state_end(), or by a reset, and after a reset it says
  *	      no until the next state change.  Called until the device is
  *	      unbound, in process context, with locks of iommufd held: it must not
- *	      call back.
+ *	      call back, nor wait for a lock under which anybody does.
  * @data: passed to it
  *
  * Context: process.

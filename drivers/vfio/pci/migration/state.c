@@ -247,7 +247,7 @@ static int fail(struct vfio_mig *mig, int rc)
 			     ERR_PTR(rc));
 	end_transfer(mig);
 	mig_mmio_off(mig);
-	mig->state = VFIO_DEVICE_STATE_ERROR;
+	WRITE_ONCE(mig->state, VFIO_DEVICE_STATE_ERROR);
 	return rc;
 }
 
@@ -264,7 +264,7 @@ static int take_arc(struct vfio_mig *mig, const struct arc *arc)
 		if (rc)
 			goto undo;
 	}
-	mig->state = arc->to;
+	WRITE_ONCE(mig->state, arc->to);
 	return 0;
 
 undo:
@@ -282,7 +282,6 @@ static void do_reset(struct vfio_mig *mig)
 	end_transfer(mig);
 	mig->ops->reset(mig);
 	mig_mmio_on(mig);
-	mig->state = VFIO_DEVICE_STATE_RUNNING;
 }
 
 void mig_lock(struct vfio_mig *mig)
@@ -295,6 +294,8 @@ static bool take_pending(struct vfio_mig *mig)
 	guard(spinlock)(&mig->reset_lock);
 	if (mig->reset_pending) {
 		mig->reset_pending = false;
+		/* Who looks finds it running before it can run */
+		WRITE_ONCE(mig->state, VFIO_DEVICE_STATE_RUNNING);
 		return true;
 	}
 	/* Whoever asks from now on gets the lock */
@@ -401,14 +402,18 @@ static struct file *mig_set_state(struct vfio_device *vdev,
 	return file;
 }
 
+/*
+ * iommufd asks this too, with locks held that an op may take, so it waits for no op.
+ * During a state change it tells where the device is on the way.
+ */
 static int mig_get_state(struct vfio_device *vdev,
 			 enum vfio_device_mig_state *state)
 {
 	struct vfio_mig *mig = to_mig(vdev);
 
-	mig_lock(mig);
-	*state = mig->state;
-	mig_unlock(mig);
+	guard(spinlock)(&mig->reset_lock);
+	*state = mig->reset_pending ? VFIO_DEVICE_STATE_RUNNING :
+				      READ_ONCE(mig->state);
 	return 0;
 }
 
