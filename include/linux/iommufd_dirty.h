@@ -59,6 +59,9 @@ int iommufd_dirty_hold(struct iommufd_device *idev, unsigned long iova,
 void iommufd_dirty_release(struct iommufd_device *idev, unsigned long iova,
 			   size_t length);
 
+int iommufd_device_read(struct iommufd_device *idev, unsigned long iova,
+			void *data, size_t length);
+
 bool iommufd_dirty_can_log(struct iommufd_device *idev);
 int iommufd_dirty_logging_start(struct iommufd_device *idev,
 				struct iommufd_access *access);
