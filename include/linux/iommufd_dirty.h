@@ -63,6 +63,8 @@ void iommufd_device_set_still(struct iommufd_device *idev,
 			      bool (*is_still)(void *data), void *data);
 int iommufd_dirty_state_begin(struct iommufd_device *idev, bool writes);
 void iommufd_dirty_state_end(struct iommufd_device *idev);
+int iommufd_device_read(struct iommufd_device *idev, unsigned long iova,
+			void *data, size_t length);
 
 bool iommufd_dirty_can_log(struct iommufd_device *idev);
 int iommufd_dirty_logging_start(struct iommufd_device *idev,

@@ -13,6 +13,7 @@
  */
 #include <kunit/visibility.h>
 #include <linux/interval_tree.h>
+#include <linux/iommufd.h>
 #include <linux/iommufd_dirty.h>
 #include <linux/iova_bitmap.h>
 #include <linux/overflow.h>
@@ -655,3 +656,60 @@ void iommufd_dirty_release(struct iommufd_device *idev, unsigned long iova,
 	kfree(container_of(node, struct dirty_hold, node));
 }
 EXPORT_SYMBOL_NS_GPL(iommufd_dirty_release, "IOMMUFD");
+
+static int read_memory(struct io_pagetable *iopt, unsigned long iova,
+		       void *data, unsigned long last)
+{
+	struct iopt_area_contig_iter iter;
+	struct iopt_area *area;
+	int rc;
+
+	guard(rwsem_read)(&iopt->iova_rwsem);
+	iopt_for_each_contig_area(&iter, area, iopt, iova, last) {
+		unsigned long end = min(last, iopt_area_last_iova(area));
+		unsigned long bytes = end - iter.cur_iova + 1;
+
+		if (area->prevent_access || !(area->iommu_prot & IOMMU_READ))
+			return -EPERM;
+		rc = iopt_pages_rw_access(area->pages,
+					  iopt_area_start_byte(area,
+							       iter.cur_iova),
+					  data, bytes, IOMMUFD_ACCESS_RW_READ);
+		if (rc)
+			return rc;
+		data += bytes;
+	}
+	return iopt_area_contig_done(&iter) ? 0 : -ENOENT;
+}
+
+/**
+ * iommufd_device_read() - Read what a device would read
+ * @idev: the device, which has struct iommufd_dirty_device_ops
+ * @iova: first address, as the device has it
+ * @data: where it goes
+ * @length: how many bytes, at least 1
+ *
+ * For a driver that learns from descriptors in memory what the device will write.
+ *
+ * Context: process, without locks that are taken by an op of the above.  Accesses
+ * user memory, which may be a mapping of anything.
+ *
+ * Return: 0; -ENOENT when nothing is mapped there, or nothing attached; -EPERM,
+ * -EINVAL when it cannot be read, -EFAULT.
+ */
+int iommufd_device_read(struct iommufd_device *idev, unsigned long iova,
+			void *data, size_t length)
+{
+	struct iommufd_dirty_attachment *at;
+	unsigned long last;
+
+	if (!length || check_add_overflow(iova, length - 1, &last))
+		return -EINVAL;
+	guard(mutex)(&idev->igroup->lock);
+	hlist_for_each_entry(at, &idev->dirty_attached, idev_node)
+		if (at->pasid == IOMMU_NO_PASID)
+			return read_memory(&at->hwpt->ioas->iopt, iova, data,
+					   last);
+	return -ENOENT;
+}
+EXPORT_SYMBOL_NS_GPL(iommufd_device_read, "IOMMUFD");

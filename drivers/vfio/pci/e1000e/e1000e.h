@@ -6,6 +6,7 @@
  *   hold.c    registers as the user sees them; stopping DMA and starting it
  *   state.c   what the state is, and loading it
  *   phy.c     the part of it that is behind MDIC
+ *   tracker.c what it writes to memory
  *   regs.h    of the datasheet
  */
 #ifndef _E1000E_VFIO_H
@@ -16,6 +17,7 @@
 #include <linux/types.h>
 #include <linux/vfio_pci_core.h>
 #include <linux/vfio_pci_migration.h>
+#include <linux/xarray.h>
 
 #include "regs.h"
 
@@ -71,6 +73,54 @@ struct e1000e_state {
 };
 
 /**
+ * struct e1000e_rx - what is known of a receive ring
+ * @buffers: of each descriptor, the address of its buffer
+ * @slots: how many
+ */
+struct e1000e_rx {
+	u64 *buffers;
+	u32 slots;
+};
+
+/**
+ * struct e1000e_tracker - what the device writes
+ * @rx: the receive rings, known whether or not anything is tracked
+ * @rx_seen: their heads, when what is before them was last logged
+ * @tx_seen: likewise, of the transmit rings
+ * @log: pages that were written, some in each word
+ * @error: some are missing
+ * @open: there are registers; iommufd lets go of a device after it was closed
+ * @on: it is tracked what the device writes
+ *
+ * All under &e1000e.lock.
+ */
+struct e1000e_tracker {
+	struct e1000e_rx rx[NR_QUEUES];
+	u32 rx_seen[NR_QUEUES];
+	u32 tx_seen[NR_QUEUES];
+	struct xarray log;
+	int error;
+	bool open;
+	bool on;
+};
+
+/**
+ * struct e1000e_slots - descriptors of a receive ring that are new
+ * @q: number of the ring
+ * @base: its address
+ * @slots: how many it has
+ * @from: the first new one
+ * @tail: where they end; at @from if there is none that can be read
+ */
+struct e1000e_slots {
+	unsigned int q;
+	u64 base;
+	u32 slots;
+	u32 from;
+	u32 tail;
+};
+
+/**
  * struct e1000e - a device
  * @pci: the vfio device and its migration
  * @lock: protects everything below, and makes the user's accesses to registers one
@@ -81,6 +131,7 @@ struct e1000e_state {
  * @soft: see there; io_addr counts always, the others on their way
  * @stats: what was counted elsewhere: added to what is counted when that is read
  * @loading: what came so far
+ * @tracker: see there
  */
 struct e1000e {
 	struct vfio_mig_pci pci;
@@ -91,6 +142,7 @@ struct e1000e {
 	struct e1000e_soft soft;
 	u32 stats[NR_STATS];
 	struct e1000e_state loading;
+	struct e1000e_tracker tracker;
 };
 
 static inline void __iomem *e1000e_reg(struct e1000e *e, u32 offset)
@@ -123,6 +175,7 @@ void e1000e_mask(struct e1000e *e);
 void e1000e_unmask(struct e1000e *e);
 void e1000e_hw_reset(struct e1000e *e);
 int e1000e_held_index(u32 offset);
+u32 e1000e_canonical(u32 offset);
 
 /* phy.c */
 int e1000e_phy_access(struct e1000e *e, u32 mdic);
@@ -133,6 +186,17 @@ int e1000e_phy_load(struct e1000e *e, const u32 *values, u32 old_status);
 /* main.c */
 int e1000e_begin(struct e1000e *e);
 void e1000e_end(struct e1000e *e);
+
+/* tracker.c */
+void e1000e_track_before(struct e1000e *e);
+void e1000e_track_heads(struct e1000e *e);
+void e1000e_track_lost(struct e1000e *e);
+struct e1000e_slots e1000e_new_slots(struct e1000e *e, unsigned int q,
+				     u32 from, u32 tail);
+void e1000e_learn(struct e1000e *e, const struct e1000e_slots *slots);
+int e1000e_bind_iommufd(struct vfio_device *vdev, struct iommufd_ctx *ictx,
+			u32 *id);
+void e1000e_tracker_destroy(struct e1000e_tracker *t);
 
 /* state.c */
 extern const struct vfio_mig_ops e1000e_mig_ops;

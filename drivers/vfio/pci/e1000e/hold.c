@@ -50,14 +50,23 @@ int e1000e_held_index(u32 offset)
 	return -1;
 }
 
-/* Some registers are at two places, for the sake of older drivers */
-static u32 canonical(u32 offset)
+/**
+ * e1000e_canonical() - Some registers are at two places, for older drivers' sake
+ * @offset: of the register
+ *
+ * Return: where it is else, if it matters here.
+ */
+u32 e1000e_canonical(u32 offset)
 {
 	switch (offset) {
 	case CTRL_ALIAS:
 		return CTRL;
+	case RDH0_ALIAS:
+		return RDH;
 	case RDT0_ALIAS:
 		return RDT;
+	case TDH0_ALIAS:
+		return TDH;
 	case TDT0_ALIAS:
 		return TDT;
 	default:
@@ -103,7 +112,7 @@ u32 e1000e_user_read(struct e1000e *e, u32 offset)
 	int i;
 
 	lockdep_assert_held(&e->lock);
-	offset = canonical(offset);
+	offset = e1000e_canonical(offset);
 	if (offset >= STATS && offset < STATS + NR_STATS * 4)
 		return read_stat(e, offset);
 	if (!e->held)
@@ -139,6 +148,20 @@ static void write_held_ctrl(struct e1000e *e, u32 value)
 			    (value & CTRL_PHY_RST));
 }
 
+static bool is_head(u32 offset)
+{
+	return offset == RDH || offset == RDH + QUEUE_STRIDE ||
+	       offset == TDH || offset == TDH + QUEUE_STRIDE;
+}
+
+/* What is written with the rings as they are must be told before these change */
+static bool changes_rings(u32 offset)
+{
+	return offset == CTRL || offset == RCTL ||
+	       (offset >= RDBAL && offset < RDT + QUEUE_STRIDE) ||
+	       (offset >= TDBAL && offset < TDT + QUEUE_STRIDE);
+}
+
 /**
  * e1000e_user_write() - The user writes a register
  * @e: the device, with its lock held
@@ -150,7 +173,9 @@ void e1000e_user_write(struct e1000e *e, u32 offset, u32 value)
 	int i;
 
 	lockdep_assert_held(&e->lock);
-	offset = canonical(offset);
+	offset = e1000e_canonical(offset);
+	if (changes_rings(offset))
+		e1000e_track_before(e);
 	i = e->held ? e1000e_held_index(offset) : -1;
 	if (i == HELD_CTRL)
 		write_held_ctrl(e, value);
@@ -158,6 +183,8 @@ void e1000e_user_write(struct e1000e *e, u32 offset, u32 value)
 		e->shadow[i] = value;
 	else
 		e1000e_set(e, offset, value);
+	if (is_head(offset) || (offset == CTRL && value & CTRL_RST))
+		e1000e_track_heads(e);
 }
 
 /* ---- DMA ---- */

@@ -84,6 +84,32 @@ static void access_reg(struct e1000e *e, unsigned int bar, u32 offset,
 	vfio_mig_mmio_end(&e->pci.mig);
 }
 
+/*
+ * The tail of a receive ring is about to be written: what it gives the device is
+ * looked at before.  No lock is held in between, since user memory is accessed; who
+ * changes it meanwhile misleads his own tracking.
+ */
+static void learn_before(struct e1000e *e, unsigned int bar, u32 offset,
+			 u32 tail)
+{
+	struct e1000e_slots new = {};
+	unsigned int q;
+
+	if (bar == VFIO_PCI_BAR2_REGION_INDEX)
+		offset = READ_ONCE(e->soft.io_addr);
+	offset = e1000e_canonical(offset);
+	if (offset != RDT && offset != RDT + QUEUE_STRIDE)
+		return;
+	q = offset != RDT;
+	if (vfio_mig_mmio_begin(&e->pci.mig) &&
+	    __vfio_pci_memory_enabled(&e->pci.core)) {
+		guard(mutex)(&e->lock);
+		new = e1000e_new_slots(e, q, e1000e_user_read(e, offset), tail);
+	}
+	vfio_mig_mmio_end(&e->pci.mig);
+	e1000e_learn(e, &new);
+}
+
 /* Registers are of 32 bits, and undefined otherwise */
 static ssize_t access_regs(struct e1000e *e, char __user *buf, size_t count,
 			   loff_t *ppos, bool write)
@@ -100,6 +126,8 @@ static ssize_t access_regs(struct e1000e *e, char __user *buf, size_t count,
 	for (done = 0; done != count; done += 4) {
 		if (write && copy_from_user(&value, buf + done, 4))
 			return -EFAULT;
+		if (write)
+			learn_before(e, bar, pos + done, value);
 		access_reg(e, bar, pos + done, &value, write);
 		if (!write && copy_to_user(buf + done, &value, 4))
 			return -EFAULT;
@@ -178,7 +206,9 @@ static int e1000e_reset(struct e1000e *e)
 	rc = e1000e_begin(e);
 	if (rc)
 		return rc;
+	e1000e_track_before(e);
 	e1000e_hw_reset(e);
+	e1000e_track_heads(e);
 	e1000e_end(e);
 	return 0;
 }
@@ -208,22 +238,48 @@ static int e1000e_open_device(struct vfio_device *vdev)
 	rc = e1000e_reset(e);
 	if (rc)
 		vfio_mig_pci_close_device(vdev);
+	else
+		WRITE_ONCE(e->tracker.open, true);
 	return rc;
+}
+
+/* It is made to stop first, so that what it wrote can be told in the end */
+static void e1000e_close_device(struct vfio_device *vdev)
+{
+	struct e1000e *e = to_e1000e(vdev);
+
+	if (!e1000e_begin(e)) {
+		if (!e->held)
+			e1000e_hold(e);
+		e1000e_track_before(e);
+		e1000e_end(e);
+	}
+	WRITE_ONCE(e->tracker.open, false);
+	vfio_mig_pci_close_device(vdev);
 }
 
 static int e1000e_init(struct vfio_device *vdev)
 {
-	mutex_init(&to_e1000e(vdev)->lock);
+	struct e1000e *e = to_e1000e(vdev);
+
+	mutex_init(&e->lock);
+	xa_init(&e->tracker.log);
 	return vfio_mig_pci_init(to_vfio_mig_pci(vdev), &e1000e_mig_ops,
 				 &e1000e_identity, VFIO_MIG_P2P);
+}
+
+static void e1000e_release(struct vfio_device *vdev)
+{
+	e1000e_tracker_destroy(&to_e1000e(vdev)->tracker);
+	vfio_pci_core_release_dev(vdev);
 }
 
 static const struct vfio_device_ops e1000e_ops = {
 	.name = "e1000e-vfio-pci",
 	.init = e1000e_init,
-	.release = vfio_pci_core_release_dev,
+	.release = e1000e_release,
 	.open_device = e1000e_open_device,
-	.close_device = vfio_mig_pci_close_device,
+	.close_device = e1000e_close_device,
 	.read = e1000e_read,
 	.write = e1000e_write,
 	.ioctl = e1000e_ioctl,
@@ -233,7 +289,7 @@ static const struct vfio_device_ops e1000e_ops = {
 	.request = vfio_pci_core_request,
 	.match = vfio_pci_core_match,
 	.match_token_uuid = vfio_pci_core_match_token_uuid,
-	.bind_iommufd = vfio_iommufd_physical_bind,
+	.bind_iommufd = e1000e_bind_iommufd,
 	.unbind_iommufd = vfio_iommufd_physical_unbind,
 	.attach_ioas = vfio_iommufd_physical_attach_ioas,
 	.detach_ioas = vfio_iommufd_physical_detach_ioas,

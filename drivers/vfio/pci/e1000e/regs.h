@@ -62,11 +62,17 @@
 #define   NR_EITR		5
 #define RCTL			0x0100
 #define   RCTL_EN		BIT(1)
+#define   RCTL_DTYP		GENMASK(11, 10)
+#define   RCTL_BSIZE		GENMASK(17, 16)
+#define   RCTL_BSEX		BIT(25)
+#define   RCTL_FLXBUF		GENMASK(30, 27)
+#define RDH0_ALIAS		0x0120
 #define RDT0_ALIAS		0x0128
 #define FCTTV			0x0170
 #define TCTL			0x0400
 #define   TCTL_EN		BIT(1)
 #define TIPG			0x0410
+#define TDH0_ALIAS		0x0430
 #define TDT0_ALIAS		0x0438
 #define AIT			0x0458
 #define LEDCTL			0x0e00
@@ -105,6 +111,7 @@
 #define   TOTL			0x40c8
 #define RXCSUM			0x5000
 #define RFCTL			0x5008
+#define   RFCTL_EXSTEN		BIT(15)
 #define MTA			0x5200
 #define RAL			0x5400
 #define RAH			0x5404
@@ -126,6 +133,7 @@
 #define RXUDP			0xb638
 
 #define DESC_SIZE		16
+#define RING_MAX		0xfff8
 
 /* The PHY, by MDIC */
 #define PHY_ADDRESS		1

@@ -356,12 +356,34 @@ static int stop_dma(struct vfio_mig *mig)
 	return rc;
 }
 
+/* The rings may have come from elsewhere, with descriptors in them */
+static int learn_rings(struct e1000e *e)
+{
+	struct e1000e_slots new;
+	unsigned int q;
+	int rc;
+
+	for (q = 0; q != NR_QUEUES; q++) {
+		rc = e1000e_begin(e);
+		if (rc)
+			return rc;
+		new = e1000e_new_slots(e, q,
+				       e1000e_get(e, RDH + q * QUEUE_STRIDE),
+				       e->shadow[HELD_RDT0 + q]);
+		e1000e_end(e);
+		e1000e_learn(e, &new);
+	}
+	return 0;
+}
+
 static int start_dma(struct vfio_mig *mig)
 {
 	struct e1000e *e = to_e1000e(mig);
 	int rc;
 
-	rc = e1000e_begin(e);
+	rc = learn_rings(e);
+	if (!rc)
+		rc = e1000e_begin(e);
 	if (rc)
 		return rc;
 	e1000e_let_go(e);
@@ -475,7 +497,9 @@ static int load_end(struct vfio_mig *mig)
 	rc = e1000e_begin(e);
 	if (rc)
 		return rc;
+	e1000e_track_before(e);
 	load_regs(e, state->regs);
+	e1000e_track_heads(e);
 	e->soft = state->soft;
 	save_stats(e);			/* what was counted here is not the guest's */
 	memcpy(e->stats, state->stats, sizeof(e->stats));
@@ -491,6 +515,7 @@ static void reset(struct vfio_mig *mig)
 	struct e1000e *e = to_e1000e(mig);
 
 	guard(mutex)(&e->lock);
+	e1000e_track_lost(e);
 	e->held = false;
 	memset(&e->soft, 0, sizeof(e->soft));
 	memset(e->stats, 0, sizeof(e->stats));

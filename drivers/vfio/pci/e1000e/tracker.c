@@ -1,0 +1,442 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The device's own dirty tracker: its rings tell what it writes
+ *
+ * The 82574L writes to receive buffers, and to descriptors that it is done with.  It
+ * learns of a buffer when the tail of a receive ring is written, and that is a trap
+ * here in any case: the new descriptors are read before the device gets to know of
+ * them, since it overwrites them, and the addresses of their buffers are kept.  How
+ * far it has come the head says, and when that has been read, what is before it has
+ * arrived in memory.  So as often as it is asked, and before what is known of a ring is
+ * changed, what lies between the head then and the head now is logged.
+ *
+ * Frames that are under way, beyond the head, count as written too, unless DMA is
+ * stopped: one of the largest size.
+ *
+ * When a descriptor is not known, because it could not be read or is of the kind
+ * that splits packets, tracking has failed, and everything is reported dirty.
+ */
+#include <linux/bitfield.h>
+#include <linux/cleanup.h>
+#include <linux/iommufd.h>
+#include <linux/iommufd_dirty.h>
+#include <linux/iova_bitmap.h>
+#include <linux/slab.h>
+
+#include "e1000e.h"
+
+/* Largest frame that the receiver takes */
+#define FRAME_MAX	16384
+
+/* So many descriptors are read at once */
+#define BATCH		64
+
+/* No buffer is there */
+#define UNKNOWN		U64_MAX
+
+/* The log: pages of so many in a word that an xarray can hold */
+#define LOG_BITS	16
+#define LOG_SHIFT	(PAGE_SHIFT + 4)
+
+MODULE_IMPORT_NS("IOMMUFD");
+
+static u32 ring_reg(unsigned int q, u32 reg)
+{
+	return reg + q * QUEUE_STRIDE;
+}
+
+static u64 rx_base(struct e1000e *e, unsigned int q)
+{
+	return (u64)e1000e_get(e, ring_reg(q, RDBAH)) << 32 |
+	       e1000e_get(e, ring_reg(q, RDBAL));
+}
+
+static u32 rx_slots(struct e1000e *e, unsigned int q)
+{
+	return e1000e_get(e, ring_reg(q, RDLEN)) / DESC_SIZE;
+}
+
+static u64 tx_base(struct e1000e *e, unsigned int q)
+{
+	return (u64)e1000e_get(e, ring_reg(q, TDBAH)) << 32 |
+	       e1000e_get(e, ring_reg(q, TDBAL));
+}
+
+static u32 tx_slots(struct e1000e *e, unsigned int q)
+{
+	return e1000e_get(e, ring_reg(q, TDLEN)) / DESC_SIZE;
+}
+
+/* As the receiver is set up, or will be */
+static u32 rctl(struct e1000e *e)
+{
+	return e->held ? e->shadow[HELD_RCTL] : e1000e_get(e, RCTL);
+}
+
+static u32 buffer_size(u32 rctl)
+{
+	if (rctl & RCTL_FLXBUF)
+		return FIELD_GET(RCTL_FLXBUF, rctl) * 1024;
+	return (2048 >> FIELD_GET(RCTL_BSIZE, rctl)) *
+	       (rctl & RCTL_BSEX ? 16 : 1);
+}
+
+/* ---- The log ---- */
+
+static void log_page(struct e1000e_tracker *t, u64 iova)
+{
+	unsigned long index = iova >> LOG_SHIFT;
+	unsigned long bits = BIT((iova >> PAGE_SHIFT) % LOG_BITS);
+	void *entry = xa_load(&t->log, index);
+
+	if (entry && xa_to_value(entry) & bits)
+		return;
+	if (entry)
+		bits |= xa_to_value(entry);
+	if (xa_err(xa_store(&t->log, index, xa_mk_value(bits),
+			    GFP_KERNEL_ACCOUNT)))
+		t->error = -ENOMEM;
+}
+
+static void log_write(struct e1000e_tracker *t, u64 iova, u32 length)
+{
+	u64 page;
+
+	for (page = round_down(iova, PAGE_SIZE); page < iova + length;
+	     page += PAGE_SIZE)
+		log_page(t, page);
+}
+
+static void log_buffer(struct e1000e *e, unsigned int q, u32 slot, u32 size)
+{
+	struct e1000e_tracker *t = &e->tracker;
+	u64 buffer = UNKNOWN;
+
+	if (slot < t->rx[q].slots)
+		buffer = t->rx[q].buffers[slot];
+	if (buffer == UNKNOWN)
+		t->error = -EIO;
+	else
+		log_write(t, buffer, size);
+}
+
+/* ---- From the rings to the log ---- */
+
+static void count_rx(struct e1000e *e, unsigned int q)
+{
+	struct e1000e_tracker *t = &e->tracker;
+	u32 head = e1000e_get(e, ring_reg(q, RDH));
+	u32 tail = e->held ? e->shadow[HELD_RDT0 + q] :
+			     e1000e_get(e, ring_reg(q, RDT));
+	u32 size = buffer_size(rctl(e)), slots = rx_slots(e, q), slot, more;
+	u64 base = rx_base(e, q);
+
+	if (head >= slots || t->rx_seen[q] >= slots)
+		return;
+	for (slot = t->rx_seen[q]; slot != head; slot = (slot + 1) % slots) {
+		log_buffer(e, q, slot, size);
+		log_write(t, base + slot * DESC_SIZE, DESC_SIZE);
+	}
+	t->rx_seen[q] = head;
+	if (e->held || !(rctl(e) & RCTL_EN))
+		return;
+	for (more = 0; more < FRAME_MAX && slot != tail; more += size) {
+		log_buffer(e, q, slot, size);
+		log_write(t, base + slot * DESC_SIZE, DESC_SIZE);
+		slot = (slot + 1) % slots;
+	}
+}
+
+static void count_tx(struct e1000e *e, unsigned int q)
+{
+	struct e1000e_tracker *t = &e->tracker;
+	u32 head = e1000e_get(e, ring_reg(q, TDH));
+	u32 tail = e->held ? e->shadow[HELD_TDT0 + q] :
+			     e1000e_get(e, ring_reg(q, TDT));
+	u32 slots = tx_slots(e, q), slot;
+	u64 base = tx_base(e, q);
+
+	if (head >= slots || t->tx_seen[q] >= slots)
+		return;
+	for (slot = t->tx_seen[q]; slot != head; slot = (slot + 1) % slots)
+		log_write(t, base + slot * DESC_SIZE, DESC_SIZE);
+	t->tx_seen[q] = head;
+	if (!e->held && head != tail)
+		log_write(t, base + head * DESC_SIZE, DESC_SIZE);
+}
+
+static void look_from_here(struct e1000e *e)
+{
+	unsigned int q;
+
+	for (q = 0; q != NR_QUEUES; q++) {
+		e->tracker.rx_seen[q] = e1000e_get(e, ring_reg(q, RDH));
+		e->tracker.tx_seen[q] = e1000e_get(e, ring_reg(q, TDH));
+	}
+}
+
+static void count(struct e1000e *e)
+{
+	unsigned int q;
+
+	for (q = 0; q != NR_QUEUES; q++) {
+		count_rx(e, q);
+		count_tx(e, q);
+	}
+}
+
+/**
+ * e1000e_track_before() - What is known of the rings is about to change
+ * @e: the device, with its lock held
+ *
+ * What was written to memory so far has to be told with the rings as they are.
+ */
+void e1000e_track_before(struct e1000e *e)
+{
+	lockdep_assert_held(&e->lock);
+	if (e->tracker.on)
+		count(e);
+}
+
+/**
+ * e1000e_track_heads() - Heads were written, or reset
+ * @e: the device, with its lock held
+ */
+void e1000e_track_heads(struct e1000e *e)
+{
+	lockdep_assert_held(&e->lock);
+	if (e->tracker.on)
+		look_from_here(e);
+}
+
+/**
+ * e1000e_track_lost() - The device was reset, and nobody counted before
+ * @e: the device, with its lock held
+ */
+void e1000e_track_lost(struct e1000e *e)
+{
+	lockdep_assert_held(&e->lock);
+	e->tracker.error = -EIO;
+}
+
+/* ---- What is in the receive rings ---- */
+
+static int resize(struct e1000e_rx *rx, u32 slots)
+{
+	u64 *buffers;
+
+	if (rx->slots == slots)
+		return 0;
+	buffers = kvmalloc_array(slots, sizeof(*buffers), GFP_KERNEL_ACCOUNT);
+	if (!buffers)
+		return -ENOMEM;
+	memset(buffers, 0xff, array_size(slots, sizeof(*buffers)));
+	kvfree(rx->buffers);
+	rx->buffers = buffers;
+	rx->slots = slots;
+	return 0;
+}
+
+static u32 read_slots(struct e1000e *e, const struct e1000e_slots *new,
+		      u32 slot, u64 *buffers)
+{
+	u32 end = slot <= new->tail ? new->tail : new->slots;
+	u32 nr = min_t(u32, end - slot, BATCH), i;
+	struct {
+		__le64 buffer;
+		__le64 rest;
+	} desc[BATCH];
+	int rc;
+
+	rc = iommufd_device_read(e->pci.core.vdev.iommufd_device,
+				 new->base + slot * DESC_SIZE, desc,
+				 nr * DESC_SIZE);
+	for (i = 0; i != nr; i++)
+		buffers[i] = rc ? UNKNOWN : le64_to_cpu(desc[i].buffer);
+	return nr;
+}
+
+/* Descriptors that split packets are larger, and have several buffers */
+static bool splits_packets(struct e1000e *e)
+{
+	return rctl(e) & RCTL_DTYP && e1000e_get(e, RFCTL) & RFCTL_EXSTEN;
+}
+
+/**
+ * e1000e_new_slots() - Which descriptors of a receive ring are new?
+ * @e: the device, with its lock held
+ * @q: number of the ring
+ * @from: the first one
+ * @tail: where they end
+ *
+ * Return: them, for e1000e_learn().
+ */
+struct e1000e_slots e1000e_new_slots(struct e1000e *e, unsigned int q,
+				     u32 from, u32 tail)
+{
+	struct e1000e_slots new = {
+		.q = q,
+		.base = rx_base(e, q),
+		.slots = rx_slots(e, q),
+		.from = from,
+		.tail = tail,
+	};
+
+	lockdep_assert_held(&e->lock);
+	/* Their slots had others before, which the device is done with */
+	e1000e_track_before(e);
+	if (splits_packets(e) || !new.slots || new.slots > RING_MAX ||
+	    from >= new.slots || tail >= new.slots ||
+	    resize(&e->tracker.rx[q], new.slots))
+		new.from = new.tail;
+	return new;
+}
+
+/**
+ * e1000e_learn() - Get to know them, before the device does
+ * @e: the device, with no lock of ours held
+ * @new: which
+ */
+void e1000e_learn(struct e1000e *e, const struct e1000e_slots *new)
+{
+	struct e1000e_rx *rx = &e->tracker.rx[new->q];
+	u32 slot = new->from, nr;
+	u64 buffers[BATCH];
+
+	if (!e->pci.core.vdev.iommufd_device)
+		return;
+	while (slot != new->tail) {
+		nr = read_slots(e, new, slot, buffers);
+		scoped_guard(mutex, &e->lock)
+			if (slot + nr <= rx->slots)
+				memcpy(rx->buffers + slot, buffers,
+				       nr * sizeof(*buffers));
+		slot = (slot + nr) % new->slots;
+	}
+}
+
+/* ---- What iommufd calls ---- */
+
+static int track_start(void *data, struct rb_root_cached *ranges, u32 nr,
+		       u64 *page_size)
+{
+	struct e1000e *e = data;
+	int rc;
+
+	if (!READ_ONCE(e->tracker.open))
+		return -ENODEV;
+	rc = e1000e_begin(e);
+	if (rc)
+		return rc;
+	look_from_here(e);
+	e->tracker.error = 0;
+	e->tracker.on = true;
+	*page_size = PAGE_SIZE;
+	e1000e_end(e);
+	return 0;
+}
+
+static void track_stop(void *data)
+{
+	struct e1000e *e = data;
+
+	guard(mutex)(&e->lock);
+	e->tracker.on = false;
+	xa_destroy(&e->tracker.log);
+}
+
+static void report(struct e1000e_tracker *t, unsigned long index,
+		   unsigned long bits, unsigned long iova, unsigned long last,
+		   struct iova_bitmap *dirty)
+{
+	unsigned long bit, page, left = bits;
+
+	for_each_set_bit(bit, &bits, LOG_BITS) {
+		page = (index << LOG_SHIFT) + (bit << PAGE_SHIFT);
+		if (page < round_down(iova, PAGE_SIZE) || page > last)
+			continue;
+		iova_bitmap_set(dirty, page, PAGE_SIZE);
+		left &= ~BIT(bit);
+	}
+	/* Takes no memory where there is an entry already */
+	if (left)
+		xa_store(&t->log, index, xa_mk_value(left), GFP_KERNEL_ACCOUNT);
+	else
+		xa_erase(&t->log, index);
+}
+
+static int count_now(struct e1000e *e)
+{
+	int rc;
+
+	/* It is closed with the heads counted, and starts nothing after */
+	if (!READ_ONCE(e->tracker.open))
+		return 0;
+	rc = e1000e_begin(e);
+	if (rc)
+		return rc;
+	e1000e_track_before(e);
+	e1000e_end(e);
+	return 0;
+}
+
+static int track_collect(void *data, unsigned long iova, unsigned long length,
+			 struct iova_bitmap *dirty)
+{
+	unsigned long last = iova + length - 1, index;
+	struct e1000e *e = data;
+	void *entry;
+	int rc;
+
+	rc = count_now(e);
+	if (rc)
+		return rc;
+	guard(mutex)(&e->lock);
+	xa_for_each_range(&e->tracker.log, index, entry, iova >> LOG_SHIFT,
+			  last >> LOG_SHIFT)
+		report(&e->tracker, index, xa_to_value(entry), iova, last,
+		       dirty);
+	return e->tracker.on ? e->tracker.error : -EIO;
+}
+
+/* Where the IOMMU can do it, it tells what was written; this, what may have been */
+static const struct iommufd_dirty_device_ops track_ops = {
+	.rating = -1,
+	.start = track_start,
+	.stop = track_stop,
+	.collect = track_collect,
+};
+
+/**
+ * e1000e_bind_iommufd() - The device is bound to an iommufd
+ * @vdev: the device
+ * @ictx: the iommufd
+ * @id: where its ID goes
+ *
+ * Return: 0 or an errno.
+ */
+int e1000e_bind_iommufd(struct vfio_device *vdev, struct iommufd_ctx *ictx,
+			u32 *id)
+{
+	struct e1000e *e = container_of(vdev, struct e1000e, pci.core.vdev);
+	int rc;
+
+	rc = vfio_iommufd_physical_bind(vdev, ictx, id);
+	if (!rc)
+		iommufd_device_set_dirty_ops(vdev->iommufd_device, &track_ops,
+					     e);
+	return rc;
+}
+
+/**
+ * e1000e_tracker_destroy() - The device goes
+ * @t: its tracker
+ */
+void e1000e_tracker_destroy(struct e1000e_tracker *t)
+{
+	unsigned int q;
+
+	xa_destroy(&t->log);
+	for (q = 0; q != NR_QUEUES; q++)
+		kvfree(t->rx[q].buffers);
+}
