@@ -69,6 +69,7 @@ struct vfio_mig_identity {
 
 #include <linux/atomic.h>
 #include <linux/device.h>
+#include <linux/list.h>
 #include <linux/mutex.h>
 #include <linux/rwsem.h>
 #include <linux/spinlock.h>
@@ -183,6 +184,19 @@ struct vfio_mig_attributes {
 };
 
 /**
+ * struct vfio_mig_bus - getting at registers that do not always answer
+ * @begin: keep user space and resets out by holding vfio_mig->mmio_lock for writing,
+ *	and have the registers answer; or an errno, and nothing is held
+ * @end: the opposite
+ * @decodes: do they answer right now?  vfio_mig->mmio_lock is held
+ */
+struct vfio_mig_bus {
+	int (*begin)(struct vfio_mig *mig);
+	void (*end)(struct vfio_mig *mig);
+	bool (*decodes)(struct vfio_mig *mig);
+};
+
+/**
  * struct vfio_mig - migration of one device; a member of the driver's own structure
  * @vdev: the device
  * @ops: the driver's
@@ -196,6 +210,8 @@ struct vfio_mig_attributes {
  *	bus has for this, or @own_mmio_lock.
  * @own_mmio_lock: of a device whose bus has none
  * @mmio_off: it is forbidden; set under @mmio_lock, cleared without
+ * @bus: how registers are got at; NULL: they always answer
+ * @traps: of struct vfio_mig_trap; do not change while the device is registered
  * @state_lock: protects everything below, and is held over the driver's ops; never
  *	over an access to user memory.
  * @state: enum vfio_device_mig_state
@@ -224,6 +240,8 @@ struct vfio_mig {
 	struct rw_semaphore *mmio_lock;
 	struct rw_semaphore own_mmio_lock;
 	bool mmio_off;
+	const struct vfio_mig_bus *bus;
+	struct list_head traps;
 
 	struct mutex state_lock;
 	enum vfio_device_mig_state state;
@@ -269,6 +287,101 @@ int vfio_mig_put(struct vfio_mig *mig, u32 type, const void *data, u32 length);
 
 void vfio_mig_precopy_changed(struct vfio_mig *mig);
 void vfio_mig_precopy_reinit(struct vfio_mig *mig);
+
+/* ---- Traps ---- */
+
+struct vfio_mig_trap;
+
+/**
+ * struct vfio_mig_trap_reg - a register that a trap sees written
+ * @offset: from the trap's start, a multiple of 4
+ * @reset: what it has after a reset
+ * @live: the device changes it as well
+ *
+ * It has 32 bits, is little endian, and reads back what was written.  Writing the
+ * value that it has means nothing, and is not seen.
+ */
+struct vfio_mig_trap_reg {
+	u32 offset;
+	u32 reset;
+	bool live;
+};
+
+/**
+ * struct vfio_mig_trap_ops - what a driver does with them
+ * @write: the user has written it: tell the device
+ * @read: what does the device have there?
+ *
+ * Both are called in process context with vfio_mig->mmio_lock held, one at a time for
+ * each trap.
+ */
+struct vfio_mig_trap_ops {
+	void (*write)(struct vfio_mig_trap *trap, unsigned int reg, u32 value);
+	u32 (*read)(struct vfio_mig_trap *trap, unsigned int reg);
+};
+
+/**
+ * struct vfio_mig_trap - pages of a BAR whose registers can be watched
+ * @mig: the device
+ * @node: in its list
+ * @ops: the driver's
+ * @start: first byte, as an offset in the device's file
+ * @size: bytes
+ * @regs: the registers
+ * @nr_regs: how many
+ * @switch_lock: protects @users and @thread; outside of vfio_mig->mmio_lock
+ * @users: how often it was turned on
+ * @thread: looks at @shadow while it is on
+ * @on: user space has @shadow, not the device's pages; changes under
+ *	vfio_mig->mmio_lock for writing
+ * @shadow: what user space maps and writes
+ * @lock: protects what follows, and is held over @ops; inside vfio_mig->mmio_lock
+ * @held: what is written is not handed on
+ * @known: for each register, what was handed on, or read
+ * @seen: for each register, what it had when @shadow was looked at
+ */
+struct vfio_mig_trap {
+	struct vfio_mig *mig;
+	struct list_head node;
+	const struct vfio_mig_trap_ops *ops;
+	u64 start;
+	u32 size;
+	const struct vfio_mig_trap_reg *regs;
+	unsigned int nr_regs;
+
+	struct mutex switch_lock;
+	unsigned int users;
+	struct task_struct *thread;
+
+	bool on;
+	void *shadow;
+
+	struct mutex lock;
+	bool held;
+	u32 *known;
+	u32 *seen;
+};
+
+int vfio_mig_trap_init(struct vfio_mig_trap *trap, struct vfio_mig *mig,
+		       const struct vfio_mig_trap_ops *ops, u64 start, u32 size,
+		       const struct vfio_mig_trap_reg *regs,
+		       unsigned int nr_regs);
+void vfio_mig_trap_destroy(struct vfio_mig_trap *trap);
+int vfio_mig_trap_on(struct vfio_mig_trap *trap);
+void vfio_mig_trap_off(struct vfio_mig_trap *trap);
+bool vfio_mig_trap_poll(struct vfio_mig_trap *trap);
+void vfio_mig_trap_sync(struct vfio_mig_trap *trap);
+void vfio_mig_trap_update(struct vfio_mig_trap *trap, unsigned int reg,
+			  u32 value);
+void vfio_mig_trap_hold(struct vfio_mig_trap *trap, bool hold);
+u32 vfio_mig_trap_value(struct vfio_mig_trap *trap, unsigned int reg);
+void vfio_mig_trap_set(struct vfio_mig_trap *trap, unsigned int reg, u32 value);
+void vfio_mig_trap_reset(struct vfio_mig_trap *trap);
+
+struct page *vfio_mig_trap_page(struct vfio_mig *mig, u64 pos);
+bool vfio_mig_trap_covers(struct vfio_mig *mig, u64 pos, u64 size);
+bool vfio_mig_trap_access(struct vfio_mig *mig, u64 pos, void *data,
+			  unsigned int size, bool write);
 
 /* ---- Variant drivers of vfio-pci ---- */
 

@@ -7,6 +7,7 @@
  *   stream.c     the bytes in them; also compiles for user space
  *   compat.c     asking beforehand, in sysfs
  *   mmio.c       no MMIO while the device does not run
+ *   trap.c       seeing what is written to registers that are mapped
  *   pci.c        all of this for a variant driver of vfio-pci; a module of its own
  */
 #ifndef _VFIO_MIGRATION_H
@@ -82,6 +83,15 @@ int mig_file_load(struct vfio_mig *mig);
 /* mmio.c */
 void mig_mmio_off(struct vfio_mig *mig);
 void mig_mmio_on(struct vfio_mig *mig);
+
+static inline bool mig_decodes(struct vfio_mig *mig)
+{
+	return !mig->bus || mig->bus->decodes(mig);
+}
+
+/* trap.c */
+void mig_traps_look(struct vfio_mig *mig);
+void mig_traps_off(struct vfio_mig *mig);
 
 /* compat.c */
 int mig_compatible(const struct vfio_mig_identity *id, const char *string);

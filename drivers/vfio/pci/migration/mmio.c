@@ -17,7 +17,8 @@
  * mig_mmio_off() - Take MMIO away from user space
  * @mig: the device; its state lock is held
  *
- * When it returns, no access is under way and none follows.
+ * When it returns, no access is under way and none follows; and what was written to
+ * registers with a trap was handed on, or is held there.
  */
 void mig_mmio_off(struct vfio_mig *mig)
 {
@@ -27,6 +28,7 @@ void mig_mmio_off(struct vfio_mig *mig)
 	WRITE_ONCE(mig->mmio_off, true);
 	/* of all regions: config space is not there to be mapped */
 	unmap_mapping_range(mig->vdev->inode->i_mapping, 0, 0, 1);
+	mig_traps_look(mig);
 }
 
 /**

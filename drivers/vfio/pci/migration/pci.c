@@ -50,9 +50,14 @@ union word {
 	u64 q;
 };
 
-static unsigned int widest(u64 pos, size_t left)
+static unsigned int widest(struct vfio_mig_pci *pci, unsigned int bar, u64 pos,
+			   size_t left)
 {
-	unsigned int width = sizeof(union word);
+	bool traps = vfio_mig_trap_covers(&pci->mig,
+					  VFIO_PCI_INDEX_TO_OFFSET(bar) + pos,
+					  sizeof(union word));
+	/* registers that may be trapped have 32 bits, and are met one by one */
+	unsigned int width = traps ? 4 : sizeof(union word);
 
 	while (width > left || pos % width)
 		width /= 2;
@@ -109,6 +114,14 @@ static bool decodes(struct vfio_pci_core_device *core, unsigned int bar)
 	       __vfio_pci_memory_enabled(core);
 }
 
+static bool trapped(struct vfio_mig_pci *pci, unsigned int bar, u64 pos,
+		    union word *word, unsigned int width, bool write)
+{
+	return vfio_mig_trap_access(&pci->mig,
+				    VFIO_PCI_INDEX_TO_OFFSET(bar) + pos,
+				    word, width, write);
+}
+
 /* Where @bar is not there for the user, @word has all ones, as a bus would answer */
 static void access_word(struct vfio_mig_pci *pci, unsigned int bar,
 			void __iomem *io, u64 pos, union word *word,
@@ -121,7 +134,9 @@ static void access_word(struct vfio_mig_pci *pci, unsigned int bar,
 	if (is_msix_table(core, bar, pos))
 		return;
 	if (vfio_mig_mmio_begin(&pci->mig) && decodes(core, bar)) {
-		if (write)
+		if (trapped(pci, bar, pos, word, width, write))
+			;
+		else if (write)
 			io_write(core, io + pos, word, width);
 		else
 			io_read(core, io + pos, word, width);
@@ -146,7 +161,7 @@ static ssize_t access_bar(struct vfio_mig_pci *pci, unsigned int bar,
 
 	count = min_t(u64, count, size - pos);
 	for (done = 0; done != count; done += width) {
-		width = widest(pos + done, count - done);
+		width = widest(pci, bar, pos + done, count - done);
 		if (write && copy_from_user(&word, ubuf + done, width))
 			return -EFAULT;
 		access_word(pci, bar, io, pos + done, &word, width, write);
@@ -250,14 +265,34 @@ EXPORT_SYMBOL_GPL(vfio_mig_pci_write);
 
 /* ---- Mapped access to a BAR ---- */
 
-static unsigned long bar_pfn(struct vfio_pci_core_device *core,
-			     struct vm_area_struct *vma, unsigned long addr)
+static u64 file_pos(struct vm_area_struct *vma, unsigned long addr)
 {
-	u64 pos = (u64)linear_page_index(vma, addr) << PAGE_SHIFT;
+	return (u64)linear_page_index(vma, addr) << PAGE_SHIFT;
+}
 
+static unsigned long bar_pfn(struct vfio_pci_core_device *core, u64 pos)
+{
 	return PHYS_PFN(pci_resource_start(core->pdev,
 					   VFIO_PCI_OFFSET_TO_INDEX(pos)) +
 			(pos & VFIO_PCI_OFFSET_MASK));
+}
+
+/*
+ * A trap's page is memory in a mapping of device pages.  It is cached, as it is in
+ * the kernel, and not counted: it lives as long as the file that is mapped.
+ */
+static vm_fault_t insert(struct vfio_pci_core_device *core,
+			 struct vm_fault *vmf, u64 pos, unsigned int order)
+{
+	struct page *page = vfio_mig_trap_page(&from_core(core)->mig, pos);
+
+	if (!page)
+		return vfio_pci_vmf_insert_pfn(core, vmf, bar_pfn(core, pos),
+					       order);
+	if (core->pm_runtime_engaged || !__vfio_pci_memory_enabled(core))
+		return VM_FAULT_SIGBUS;
+	return vmf_insert_pfn_prot(vmf->vma, vmf->address, page_to_pfn(page),
+				   vm_get_page_prot(vmf->vma->vm_flags));
 }
 
 static vm_fault_t bar_huge_fault(struct vm_fault *vmf, unsigned int order)
@@ -266,17 +301,18 @@ static vm_fault_t bar_huge_fault(struct vm_fault *vmf, unsigned int order)
 	struct vfio_pci_core_device *core = vmf->vma->vm_private_data;
 	struct vfio_mig_pci *pci = from_core(core);
 	vm_fault_t rc = VM_FAULT_SIGBUS;
-	unsigned long pfn;
+	u64 pos;
 
 	/* The head of a huge page may lie before the mapping: compare first */
 	if (order && addr < vmf->vma->vm_start)
 		return VM_FAULT_FALLBACK;
-	pfn = bar_pfn(core, vmf->vma, addr);
-	if (!is_aligned_for_order(vmf->vma, addr, pfn, order))
+	pos = file_pos(vmf->vma, addr);
+	if (!is_aligned_for_order(vmf->vma, addr, bar_pfn(core, pos), order) ||
+	    (order && vfio_mig_trap_covers(&pci->mig, pos, PAGE_SIZE << order)))
 		return VM_FAULT_FALLBACK;
 
 	if (vfio_mig_mmio_begin(&pci->mig))
-		rc = vfio_pci_vmf_insert_pfn(core, vmf, pfn, order);
+		rc = insert(core, vmf, pos, order);
 	vfio_mig_mmio_end(&pci->mig);
 	return rc;
 }
@@ -363,6 +399,31 @@ void vfio_mig_pci_end(struct vfio_mig_pci *pci)
 	pm_runtime_put(&pdev->dev);
 }
 EXPORT_SYMBOL_GPL(vfio_mig_pci_end);
+
+static int bus_begin(struct vfio_mig *mig)
+{
+	return vfio_mig_pci_begin(mig_to_vfio_mig_pci(mig));
+}
+
+static void bus_end(struct vfio_mig *mig)
+{
+	vfio_mig_pci_end(mig_to_vfio_mig_pci(mig));
+}
+
+static bool bus_decodes(struct vfio_mig *mig)
+{
+	struct vfio_pci_core_device *core = &mig_to_vfio_mig_pci(mig)->core;
+
+	return !core->pm_runtime_engaged &&
+	       core->pdev->current_state == PCI_D0 &&
+	       __vfio_pci_memory_enabled(core);
+}
+
+static const struct vfio_mig_bus bus = {
+	.begin = bus_begin,
+	.end = bus_end,
+	.decodes = bus_decodes,
+};
 
 /* ---- Life ---- */
 
@@ -462,6 +523,7 @@ int vfio_mig_pci_init(struct vfio_mig_pci *pci, const struct vfio_mig_ops *ops,
 	if (rc)
 		return rc;
 	pci->mig.mmio_lock = &pci->core.memory_lock;
+	pci->mig.bus = &bus;
 	return vfio_pci_core_init_dev(vdev);
 }
 EXPORT_SYMBOL_GPL(vfio_mig_pci_init);

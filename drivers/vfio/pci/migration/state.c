@@ -487,6 +487,7 @@ int vfio_mig_init(struct vfio_mig *mig, struct vfio_device *vdev,
 	};
 	init_rwsem(&mig->own_mmio_lock);
 	mig->mmio_lock = &mig->own_mmio_lock;
+	INIT_LIST_HEAD(&mig->traps);
 	mutex_init(&mig->state_lock);
 	spin_lock_init(&mig->reset_lock);
 	init_waitqueue_head(&mig->wait);
@@ -502,7 +503,7 @@ int vfio_mig_init(struct vfio_mig *mig, struct vfio_device *vdev,
 EXPORT_SYMBOL_GPL(vfio_mig_init);
 
 /**
- * vfio_mig_close() - End what the user had open
+ * vfio_mig_close() - End what the user had open, and turn off what is on
  * @mig: the device, being closed
  *
  * The state stays what it is, so the driver resets before it is used again.
@@ -511,6 +512,7 @@ EXPORT_SYMBOL_GPL(vfio_mig_init);
  */
 void vfio_mig_close(struct vfio_mig *mig)
 {
+	mig_traps_off(mig);
 	mig_lock(mig);
 	end_transfer(mig);
 	mig_unlock(mig);

@@ -208,6 +208,7 @@ enum dsim_tracker_kind {
  * @p2p: the device has the RUNNING_P2P state
  * @precopy: the device has the PRE_COPY states
  * @revoke_mmio: there is no MMIO while the device does not run
+ * @trap: the doorbell is trapped, and what is rung is held, while DMA is stopped
  * @mem_pages: pages of memory that the device has of its own
  * @tracker: its own dirty tracker
  * @granule: bytes that this one tells apart, a power of two
@@ -221,6 +222,7 @@ struct dsim_options {
 	bool p2p;
 	bool precopy;
 	bool revoke_mmio;
+	bool trap;
 	unsigned int mem_pages;
 	enum dsim_tracker_kind tracker;
 	u64 granule;
@@ -403,6 +405,10 @@ struct dsim_tracker {
 
 #define DSIM_CONFIG_SIZE	256
 
+/* As vfio-pci does, so that a VMM needs to know nothing else */
+#define DSIM_REGION_SHIFT	40
+#define DSIM_REGION_OFFSET(index)	((u64)(index) << DSIM_REGION_SHIFT)
+
 /**
  * struct dsim_device - a simulated device
  * @vdev: the vfio device; its reference count is this structure's
@@ -426,7 +432,10 @@ struct dsim_tracker {
  * @msi: eventfd to signal, or NULL
  * @req: eventfd by which the user is asked to let go of the device
  * @mig: migration; its lock is outside of @lock, and protects everything below
+ * @trap: of the mapped doorbell
+ * @trapped: it was turned on since the device was opened
  * @loaded_regs: registers, while they are loaded
+ * @loaded_ring: what the doorbell was last rung with, likewise
  * @loaded_mem: memory of the device's own, while it is loaded
  */
 struct dsim_device {
@@ -452,7 +461,10 @@ struct dsim_device {
 	struct eventfd_ctx *req;
 
 	struct vfio_mig mig;
+	struct vfio_mig_trap trap;
+	bool trapped;
 	struct dsim_regs loaded_regs;
+	u32 loaded_ring;
 	u8 *loaded_mem;
 };
 
@@ -463,6 +475,7 @@ void dsim_engine_kick(struct dsim_device *ddev);
 void dsim_engine_notice_mapping(struct dsim_device *ddev);
 void dsim_engine_set_running(struct dsim_device *ddev, bool running);
 void dsim_engine_sync_doorbell(struct dsim_device *ddev);
+void dsim_engine_ring(struct dsim_device *ddev, u32 tail);
 void dsim_engine_load(struct dsim_device *ddev, const struct dsim_regs *regs);
 bool dsim_engine_regs_valid(const struct dsim_regs *regs);
 void dsim_engine_reset(struct dsim_device *ddev);
@@ -486,6 +499,7 @@ void dsim_pci_release_irqs(struct dsim_device *ddev);
 
 /* migration.c */
 int dsim_migration_init(struct dsim_device *ddev);
+void dsim_migration_destroy(struct dsim_device *ddev);
 
 /* tracker.c */
 void dsim_tracker_init(struct dsim_device *ddev);

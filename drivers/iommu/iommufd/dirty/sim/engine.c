@@ -395,6 +395,19 @@ bool dsim_engine_regs_valid(const struct dsim_regs *regs)
 }
 
 /**
+ * dsim_engine_ring() - The mapped doorbell rings
+ * @ddev: the device; its lock is held
+ * @tail: what it rings
+ */
+void dsim_engine_ring(struct dsim_device *ddev, u32 tail)
+{
+	lockdep_assert_held(&ddev->lock);
+	set_doorbell(ddev, tail);
+	set_tail(ddev, tail);
+	dsim_engine_kick(ddev);
+}
+
+/**
  * dsim_engine_load() - Take over the registers of another device
  * @ddev: the device; its lock is held
  * @regs: valid registers

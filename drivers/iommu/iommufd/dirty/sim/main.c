@@ -305,6 +305,20 @@ static ssize_t dsim_revoke_mmio_store(struct config_item *item,
 }
 CONFIGFS_ATTR(dsim_, revoke_mmio);
 
+static ssize_t dsim_trap_show(struct config_item *item, char *page)
+{
+	return sysfs_emit(page, "%d\n", to_item(item)->options.trap);
+}
+
+static ssize_t dsim_trap_store(struct config_item *item, const char *page,
+			       size_t count)
+{
+	struct dsim_item *di = to_item(item);
+
+	return store_flag(di, page, count, &di->options.trap);
+}
+CONFIGFS_ATTR(dsim_, trap);
+
 static ssize_t dsim_memory_show(struct config_item *item, char *page)
 {
 	return sysfs_emit(page, "%u\n",
@@ -486,6 +500,7 @@ static struct configfs_attribute *dsim_item_attrs[] = {
 	&dsim_attr_p2p,
 	&dsim_attr_precopy,
 	&dsim_attr_revoke_mmio,
+	&dsim_attr_trap,
 	&dsim_attr_memory,
 	&dsim_attr_tracker,
 	&dsim_attr_granule,

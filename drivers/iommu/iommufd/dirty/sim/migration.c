@@ -37,7 +37,7 @@ struct saved_regs {
 	__le32 scratch;
 	__le32 mem_at;
 	__le32 mem_pages;
-	__le32 reserved;
+	__le32 rung;
 };
 static_assert(sizeof(struct saved_regs) == 72);
 
@@ -53,7 +53,8 @@ static const struct vfio_mig_section_type sections[] = {
 	  .repeats = true },
 };
 
-static void encode(struct saved_regs *s, const struct dsim_device *ddev)
+static void encode(struct saved_regs *s, const struct dsim_device *ddev,
+		   u32 rung)
 {
 	const struct dsim_regs *regs = &ddev->regs;
 
@@ -73,6 +74,7 @@ static void encode(struct saved_regs *s, const struct dsim_device *ddev)
 		.scratch = cpu_to_le32(regs->scratch),
 		.mem_at = cpu_to_le32(regs->mem_at),
 		.mem_pages = cpu_to_le32(ddev->mem_pages),
+		.rung = cpu_to_le32(rung),
 	};
 }
 
@@ -95,7 +97,7 @@ static int decode(struct dsim_regs *regs, const struct saved_regs *s,
 		.scratch = le32_to_cpu(s->scratch),
 		.mem_at = le32_to_cpu(s->mem_at),
 	};
-	if (le32_to_cpu(s->error) > 1 || s->reserved ||
+	if (le32_to_cpu(s->error) > 1 ||
 	    le32_to_cpu(s->mem_pages) != ddev->mem_pages ||
 	    !dsim_engine_regs_valid(regs))
 		return -ERANGE;
@@ -109,17 +111,66 @@ static struct dsim_device *to_dsim(struct vfio_mig *mig)
 	return container_of(mig, struct dsim_device, mig);
 }
 
+/*
+ * A device that keeps what is rung while it is stopped needs no more than to stop.
+ * With a trap it is one that would not: what is rung waits there.  Only a reset leaves
+ * the trap on while the device runs.
+ */
 static int stop_dma(struct vfio_mig *mig)
 {
-	dsim_engine_set_running(to_dsim(mig), false);
+	struct dsim_device *ddev = to_dsim(mig);
+	int rc;
+
+	if (ddev->port->options.trap) {
+		if (!ddev->trapped) {
+			rc = vfio_mig_trap_on(&ddev->trap);
+			if (rc)
+				return rc;
+			ddev->trapped = true;
+		}
+		vfio_mig_trap_hold(&ddev->trap, true);
+	}
+	dsim_engine_set_running(ddev, false);
 	return 0;
 }
 
 static int start_dma(struct vfio_mig *mig)
 {
-	dsim_engine_set_running(to_dsim(mig), true);
+	struct dsim_device *ddev = to_dsim(mig);
+
+	dsim_engine_set_running(ddev, true);
+	if (ddev->trapped) {
+		ddev->trapped = false;
+		vfio_mig_trap_off(&ddev->trap);
+	}
 	return 0;
 }
+
+static void trap_write(struct vfio_mig_trap *trap, unsigned int reg, u32 value)
+{
+	struct dsim_device *ddev = container_of(trap, struct dsim_device, trap);
+
+	guard(mutex)(&ddev->lock);
+	dsim_engine_ring(ddev, value);
+}
+
+static u32 trap_read(struct vfio_mig_trap *trap, unsigned int reg)
+{
+	struct dsim_device *ddev = container_of(trap, struct dsim_device, trap);
+
+	guard(mutex)(&ddev->lock);
+	dsim_engine_sync_doorbell(ddev);
+	return ddev->regs.doorbell;
+}
+
+static const struct vfio_mig_trap_ops trap_ops = {
+	.write = trap_write,
+	.read = trap_read,
+};
+
+static const struct vfio_mig_trap_reg trap_regs[] = {
+	{ .offset = DSIM_DOORBELL_TAIL - DSIM_DOORBELL_PAGE },
+};
 
 /* ---- Saving ---- */
 
@@ -183,7 +234,9 @@ static int save(struct vfio_mig *mig)
 		return rc;
 	scoped_guard(mutex, &ddev->lock) {
 		dsim_engine_sync_doorbell(ddev);
-		encode(&regs, ddev);
+		encode(&regs, ddev, ddev->trapped ?
+			vfio_mig_trap_value(&ddev->trap, 0) :
+			ddev->regs.doorbell);
 	}
 	rc = vfio_mig_put(mig, SECTION_REGS, &regs, sizeof(regs));
 	if (rc)
@@ -249,6 +302,12 @@ static int load_page(struct dsim_device *ddev, const struct saved_page *page,
 	return 0;
 }
 
+static int load_regs(struct dsim_device *ddev, const struct saved_regs *s)
+{
+	ddev->loaded_ring = le32_to_cpu(s->rung);
+	return decode(&ddev->loaded_regs, s, ddev);
+}
+
 static int load_section(struct vfio_mig *mig,
 			const struct vfio_mig_section *section)
 {
@@ -258,7 +317,7 @@ static int load_section(struct vfio_mig *mig,
 	case SECTION_REGS:
 		if (section->length != sizeof(struct saved_regs))
 			return -ERANGE;
-		return decode(&ddev->loaded_regs, section->data, ddev);
+		return load_regs(ddev, section->data);
 	case SECTION_PAGE:
 		return load_page(ddev, section->data, section->length);
 	}
@@ -273,6 +332,18 @@ static void load_abort(struct vfio_mig *mig)
 	ddev->loaded_mem = NULL;
 }
 
+/* What was held there, or rung at the last moment: it waits here, or is the device's */
+static void load_ring(struct dsim_device *ddev)
+{
+	if (ddev->trapped) {
+		vfio_mig_trap_update(&ddev->trap, 0, ddev->loaded_regs.doorbell);
+		vfio_mig_trap_set(&ddev->trap, 0, ddev->loaded_ring);
+	} else if (ddev->loaded_ring != ddev->loaded_regs.doorbell) {
+		guard(mutex)(&ddev->lock);
+		dsim_engine_ring(ddev, ddev->loaded_ring);
+	}
+}
+
 static int load_end(struct vfio_mig *mig)
 {
 	struct dsim_device *ddev = to_dsim(mig);
@@ -281,6 +352,7 @@ static int load_end(struct vfio_mig *mig)
 		dsim_engine_load(ddev, &ddev->loaded_regs);
 		swap(ddev->mem, ddev->loaded_mem);
 	}
+	load_ring(ddev);
 	load_abort(mig);
 	return 0;
 }
@@ -291,10 +363,13 @@ static void reset(struct vfio_mig *mig)
 {
 	struct dsim_device *ddev = to_dsim(mig);
 
-	guard(mutex)(&ddev->lock);
-	dsim_engine_reset(ddev);
-	dsim_pci_reset(ddev);
-	ddev->running = true;
+	scoped_guard(mutex, &ddev->lock) {
+		dsim_engine_reset(ddev);
+		dsim_pci_reset(ddev);
+		ddev->running = true;
+	}
+	if (ddev->port->options.trap)
+		vfio_mig_trap_reset(&ddev->trap);
 }
 
 #define OPS_WITHOUT_PRECOPY			\
@@ -328,6 +403,7 @@ int dsim_migration_init(struct dsim_device *ddev)
 {
 	const struct dsim_options *options = &ddev->port->options;
 	unsigned int flags = 0;
+	int rc;
 
 	if (options->p2p)
 		flags |= VFIO_MIG_P2P;
@@ -344,8 +420,22 @@ int dsim_migration_init(struct dsim_device *ddev)
 		.sections = sections,
 		.nr_sections = ARRAY_SIZE(sections),
 	};
-	return vfio_mig_init(&ddev->mig, &ddev->vdev,
-			     options->precopy ? &ops_with_precopy :
-						&ops_without_precopy,
-			     &ddev->identity, flags);
+	rc = vfio_mig_init(&ddev->mig, &ddev->vdev,
+			   options->precopy ? &ops_with_precopy :
+					      &ops_without_precopy,
+			   &ddev->identity, flags);
+	if (rc || !options->trap)
+		return rc;
+	return vfio_mig_trap_init(&ddev->trap, &ddev->mig, &trap_ops,
+				  DSIM_REGION_OFFSET(0) + DSIM_DOORBELL_PAGE,
+				  PAGE_SIZE, trap_regs, ARRAY_SIZE(trap_regs));
+}
+
+/**
+ * dsim_migration_destroy() - Free what that needed
+ * @ddev: the device, that nobody has any more
+ */
+void dsim_migration_destroy(struct dsim_device *ddev)
+{
+	vfio_mig_trap_destroy(&ddev->trap);
 }

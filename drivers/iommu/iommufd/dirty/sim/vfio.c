@@ -11,10 +11,6 @@
 
 #include "dsim.h"
 
-/* As vfio-pci does, so that a VMM needs to know nothing else */
-#define REGION_SHIFT	40
-#define REGION_OFFSET(index) ((u64)(index) << REGION_SHIFT)
-
 /* Larger accesses are cut; nothing needs them */
 #define RW_CHUNK	64
 
@@ -29,6 +25,7 @@ static void dsim_release(struct vfio_device *vdev)
 {
 	struct dsim_device *ddev = to_dsim(vdev);
 
+	dsim_migration_destroy(ddev);
 	dsim_tracker_destroy(ddev);
 	kfree(ddev->bounce);
 	vfree(ddev->doorbell_page);
@@ -72,6 +69,7 @@ static int dsim_open_device(struct vfio_device *vdev)
 	struct dsim_device *ddev = to_dsim(vdev);
 
 	ddev->doorbell_mapped = false;
+	ddev->trapped = false;
 	vfio_mig_reset(&ddev->mig);
 	return dsim_engine_start(ddev);
 }
@@ -98,17 +96,53 @@ static void dsim_request(struct vfio_device *vdev, unsigned int count)
 
 /* ---- Access ---- */
 
+/* The doorbell in the page that can be mapped, while that is trapped */
+static bool access_trap(struct dsim_device *ddev, u8 *buf, size_t count,
+			u32 offset, bool write)
+{
+	if (!ddev->port->options.trap)
+		return false;
+	if (offset != DSIM_DOORBELL_TAIL || count != sizeof(u32)) {
+		vfio_mig_trap_sync(&ddev->trap);
+		return false;
+	}
+	scoped_guard(mutex, &ddev->lock)
+		if (!dsim_pci_memory_enabled(ddev))
+			return false;
+	return vfio_mig_trap_access(&ddev->mig, DSIM_REGION_OFFSET(0) + offset,
+				    buf, count, write);
+}
+
+static ssize_t access_regs(struct dsim_device *ddev, u8 *buf, size_t count,
+			   u32 offset, bool write)
+{
+	bool enabled, starts;
+	u32 doorbell;
+	ssize_t rc;
+
+	if (access_trap(ddev, buf, count, offset, write))
+		return count;
+	scoped_guard(mutex, &ddev->lock) {
+		enabled = ddev->regs.ctrl & DSIM_CTRL_ENABLE;
+		rc = dsim_pci_bar_rw(ddev, buf, count, offset, write);
+		starts = !enabled && ddev->regs.ctrl & DSIM_CTRL_ENABLE;
+		doorbell = ddev->regs.doorbell;
+	}
+	/* that clears the doorbell */
+	if (starts && ddev->port->options.trap)
+		vfio_mig_trap_update(&ddev->trap, 0, doorbell);
+	return rc;
+}
+
 static ssize_t access_bar(struct dsim_device *ddev, u8 *buf, size_t count,
 			  u32 offset, bool write)
 {
 	ssize_t rc;
 
-	if (vfio_mig_mmio_begin(&ddev->mig)) {
-		guard(mutex)(&ddev->lock);
-		rc = dsim_pci_bar_rw(ddev, buf, count, offset, write);
-	} else {
+	if (vfio_mig_mmio_begin(&ddev->mig))
+		rc = access_regs(ddev, buf, count, offset, write);
+	else
 		rc = dsim_pci_no_bar_rw(buf, count, offset, write);
-	}
 	vfio_mig_mmio_end(&ddev->mig);
 	return rc;
 }
@@ -132,8 +166,8 @@ static ssize_t dsim_rw(struct vfio_device *vdev, char __user *ubuf,
 		       size_t count, loff_t *ppos, bool write)
 {
 	struct dsim_device *ddev = to_dsim(vdev);
-	unsigned int region = *ppos >> REGION_SHIFT;
-	u64 offset = *ppos & (BIT_ULL(REGION_SHIFT) - 1);
+	unsigned int region = *ppos >> DSIM_REGION_SHIFT;
+	u64 offset = *ppos & (BIT_ULL(DSIM_REGION_SHIFT) - 1);
 	u8 buf[RW_CHUNK];
 	ssize_t done, rc;
 	size_t n;
@@ -170,12 +204,16 @@ static ssize_t dsim_write(struct vfio_device *vdev, const char __user *ubuf,
 
 static vm_fault_t doorbell_fault(struct vm_fault *vmf)
 {
+	u64 pos = DSIM_REGION_OFFSET(0) + DSIM_DOORBELL_PAGE;
 	struct dsim_device *ddev = vmf->vma->vm_private_data;
 	vm_fault_t rc = VM_FAULT_SIGBUS;
+	struct page *page;
 
-	if (vfio_mig_mmio_begin(&ddev->mig))
-		rc = vmf_insert_page(vmf->vma, vmf->address,
-				     vmalloc_to_page(ddev->doorbell_page));
+	if (vfio_mig_mmio_begin(&ddev->mig)) {
+		page = vfio_mig_trap_page(&ddev->mig, pos) ?:
+		       vmalloc_to_page(ddev->doorbell_page);
+		rc = vmf_insert_page(vmf->vma, vmf->address, page);
+	}
 	vfio_mig_mmio_end(&ddev->mig);
 	return rc;
 }
@@ -190,7 +228,7 @@ static int dsim_mmap(struct vfio_device *vdev, struct vm_area_struct *vma)
 	struct dsim_device *ddev = to_dsim(vdev);
 	u64 start = (u64)vma->vm_pgoff << PAGE_SHIFT;
 
-	if (start != REGION_OFFSET(VFIO_PCI_BAR0_REGION_INDEX) +
+	if (start != DSIM_REGION_OFFSET(VFIO_PCI_BAR0_REGION_INDEX) +
 		     DSIM_DOORBELL_PAGE ||
 	    vma->vm_end - vma->vm_start != PAGE_SIZE ||
 	    !(vma->vm_flags & VM_SHARED))
@@ -231,7 +269,7 @@ static int dsim_get_region_info(struct vfio_device *vdev,
 	if (info->index >= VFIO_PCI_NUM_REGIONS)
 		return -EINVAL;
 
-	info->offset = REGION_OFFSET(info->index);
+	info->offset = DSIM_REGION_OFFSET(info->index);
 	info->size = 0;
 	info->flags = 0;
 	switch (info->index) {

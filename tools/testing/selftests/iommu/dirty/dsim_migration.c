@@ -1726,4 +1726,170 @@ TEST_F_TIMEOUT(mmio, hostile, LONG)
 	EXPECT_EQ(DSIM_DESC_DONE, dsim_run(d, &nop));
 }
 
+/* ---- A doorbell that is trapped while DMA is stopped ---- */
+
+#define RING_MS	2000
+
+FIXTURE(trap)
+{
+	struct side src, dst;
+	uint8_t stream[STREAM_MAX];
+};
+
+FIXTURE_SETUP(trap)
+{
+	static const struct dsim_config config = {
+		.format = "vtdss",
+		.revoke_mmio = true,
+		.trapped = true,
+	};
+
+	if (!dsim_available())
+		SKIP(return, "iommufd_dirty_sim is not loaded");
+	if (on_uml())
+		SKIP(return, "User-Mode Linux cannot take mappings away");
+	ASSERT_EQ(0, side_open(&self->src, SOURCE, &config));
+	ASSERT_EQ(0, side_open(&self->dst, DESTINATION, &config));
+	ASSERT_EQ(0, dsim_start(&self->src.dev, self->src.vm.ring));
+}
+
+FIXTURE_TEARDOWN(trap)
+{
+	EXPECT_EQ(0, side_close(&self->dst));
+	EXPECT_EQ(0, side_close(&self->src));
+}
+
+static uint32_t rung(const struct dsim *d)
+{
+	return __atomic_load_n(d->doorbell, __ATOMIC_ACQUIRE);
+}
+
+/* What is rung reads back, does not reach the device, and does so later */
+TEST_F(trap, holds)
+{
+	struct dsim *d = &self->src.dev;
+
+	for (int i = 0; i < 4; i++) {
+		uint32_t before = d->tail;
+
+		ASSERT_EQ(DSIM_DESC_DONE, dsim_run(d, &nop));
+		ASSERT_EQ(0, dsim_mig_set(d, RUNNING_P2P, NULL));
+		EXPECT_EQ(before + 1, rung(d));
+		dsim_put(d, &nop);
+		if (i & 1) {
+			EXPECT_EQ(4, dsim_write(d, VFIO_PCI_BAR0_REGION_INDEX,
+						DSIM_DOORBELL_TAIL, &d->tail, 4));
+		} else {
+			ASSERT_EQ(0, dsim_kick(d));
+		}
+		EXPECT_EQ(before + 2, rung(d));
+		EXPECT_TRUE(dsim_rests(d, 20));
+		EXPECT_EQ(before + 1, dsim_reg(d, DSIM_REG_TAIL));
+		if (i & 2) {
+			ASSERT_EQ(0, dsim_mig_set(d, STOP, NULL));
+		}
+		ASSERT_EQ(0, dsim_mig_set(d, RUNNING, NULL));
+		ASSERT_EQ(0, dsim_wait(d));
+		EXPECT_EQ(before + 2, rung(d));
+		EXPECT_EQ(before + 2, dsim_reg(d, DSIM_REG_HEAD));
+	}
+}
+
+/* It travels, and waits there until the device may start */
+TEST_F(trap, travels)
+{
+	struct dsim *src = &self->src.dev, *dst = &self->dst.dev;
+	ssize_t len;
+	int fd;
+
+	for (int i = 0; i < 5; i++)
+		ASSERT_EQ(DSIM_DESC_DONE, dsim_run(src, &nop));
+	ASSERT_EQ(0, dsim_mig_set(src, RUNNING_P2P, NULL));
+	dsim_put(src, &nop);
+	dsim_put(src, &nop);
+	ASSERT_EQ(0, dsim_kick(src));
+	ASSERT_EQ(0, dsim_mig_set(src, STOP_COPY, &fd));
+	len = read_stream(fd, self->stream, STREAM_MAX);
+	ASSERT_LT(0, len);
+	close(fd);
+
+	ASSERT_EQ(0, move_guest(&self->dst, &self->src));
+	ASSERT_EQ(0, load(dst, self->stream, len));
+	ASSERT_EQ(0, dsim_mig_set(dst, RUNNING_P2P, NULL));
+	EXPECT_EQ(7, rung(dst));
+	EXPECT_EQ(5, dsim_reg(dst, DSIM_REG_TAIL));
+	EXPECT_TRUE(dsim_rests(dst, 20));
+	ASSERT_EQ(0, dsim_mig_set(dst, RUNNING, NULL));
+	ASSERT_EQ(0, dsim_wait(dst));
+	EXPECT_EQ(7, dsim_reg(dst, DSIM_REG_COMPLETED));
+	EXPECT_EQ(DSIM_DESC_DONE, dsim_run(dst, &nop));
+}
+
+/* A device set up anew, or reset, knows of nothing that was held */
+TEST_F(trap, forgets)
+{
+	struct dsim *d = &self->src.dev;
+
+	for (int i = 0; i < 2; i++) {
+		ASSERT_EQ(DSIM_DESC_DONE, dsim_run(d, &nop));
+		ASSERT_EQ(0, dsim_mig_set(d, RUNNING_P2P, NULL));
+		dsim_put(d, &nop);
+		ASSERT_EQ(0, dsim_kick(d));
+		if (i) {
+			ASSERT_EQ(0, dsim_reset(d));
+			EXPECT_EQ(0, rung(d));
+		}
+		ASSERT_EQ(0, dsim_start(d, self->src.vm.ring));
+		EXPECT_EQ(0, rung(d));
+		ASSERT_EQ(0, dsim_mig_set(d, RUNNING, NULL));
+		EXPECT_TRUE(dsim_rests(d, 20));
+		EXPECT_EQ(0, dsim_reg(d, DSIM_REG_TAIL));
+		EXPECT_EQ(DSIM_DESC_DONE, dsim_run(d, &nop));
+		EXPECT_EQ(DSIM_DESC_DONE, dsim_run(d, &nop));
+	}
+}
+
+static void *ring_all_the_time(void *arg)
+{
+	struct race *r = arg;
+
+	while (now_ms() < r->end) {
+		for (uint32_t n = rnd(&r->seed) % RING_ENTRIES; n; n--) {
+			dsim_put(r->d, &nop);
+			dsim_kick(r->d);
+		}
+		if (dsim_wait(r->d)) {
+			r->failed = true;
+			break;
+		}
+	}
+	return NULL;
+}
+
+/* Turned on and off while it rings: each ring is executed, and once */
+TEST_F(trap, under_load)
+{
+	struct dsim *d = &self->src.dev;
+	struct race r = {
+		.d = d,
+		.end = now_ms() + RING_MS,
+		.seed = 17,
+	};
+	unsigned int flips = 0;
+	pthread_t thread;
+
+	ASSERT_EQ(0, pthread_create(&thread, NULL, ring_all_the_time, &r));
+	for (; now_ms() < r.end; flips++) {
+		ASSERT_EQ(0, dsim_mig_set(d, flips & 1 ? RUNNING : RUNNING_P2P,
+					  NULL));
+		usleep(flips * 7 % 300);
+	}
+	ASSERT_EQ(0, dsim_mig_set(d, RUNNING, NULL));
+	pthread_join(thread, NULL);
+	EXPECT_FALSE(r.failed);
+	EXPECT_EQ(d->tail, dsim_reg(d, DSIM_REG_HEAD));
+	EXPECT_EQ(d->tail, dsim_reg(d, DSIM_REG_COMPLETED));
+	TH_LOG("%u rings, %u changes", d->tail, flips);
+}
+
 TEST_HARNESS_MAIN

@@ -74,6 +74,7 @@
  * @no_p2p: the device has no RUNNING_P2P
  * @precopy: the device has PRE_COPY
  * @revoke_mmio: the device has no MMIO while it does not run
+ * @trapped: its mapped doorbell is trapped, and held, while DMA is stopped
  * @memory: bytes of memory of the device's own
  * @tracker: the device's own: "pull" or "push"; NULL: none
  * @granule: bytes that this one tells apart, 0 for a page
@@ -87,6 +88,7 @@ struct dsim_config {
 	bool no_p2p;
 	bool precopy;
 	bool revoke_mmio;
+	bool trapped;
 	unsigned int memory;
 	const char *tracker;
 	uint64_t granule;
