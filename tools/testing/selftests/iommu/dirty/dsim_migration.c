@@ -1520,12 +1520,21 @@ FIXTURE(mmio)
 	ssize_t len;
 };
 
+FIXTURE_VARIANT(mmio)
+{
+	bool trapped;
+};
+
+FIXTURE_VARIANT_ADD(mmio, direct) { };
+FIXTURE_VARIANT_ADD(mmio, trapped) { .trapped = true };
+
 FIXTURE_SETUP(mmio)
 {
-	static const struct dsim_config config = {
+	const struct dsim_config config = {
 		.format = "vtdss",
 		.precopy = true,
 		.revoke_mmio = true,
+		.trapped = variant->trapped,
 	};
 	int fd;
 
@@ -1673,6 +1682,31 @@ static void *hostile_dma(void *arg)
 	return NULL;
 }
 
+/* Reads and writes of everything, however long, wherever; config space as well */
+static void *hostile_accesses(void *arg)
+{
+	static const uint32_t regions[] = {
+		VFIO_PCI_BAR0_REGION_INDEX, VFIO_PCI_CONFIG_REGION_INDEX,
+		VFIO_PCI_BAR1_REGION_INDEX, VFIO_PCI_ROM_REGION_INDEX,
+	};
+	struct race *r = arg;
+	uint8_t buf[300] = { 0 };
+
+	while (now_ms() < r->end) {
+		uint32_t region = regions[rnd(&r->seed) % ARRAY_LEN(regions)];
+		bool bell = rnd(&r->seed) & 1;
+		uint64_t at = bell ? DSIM_DOORBELL_TAIL :
+				     rnd(&r->seed) % (DSIM_BAR_SIZE + 16);
+		size_t n = bell ? 4 : rnd(&r->seed) % sizeof(buf);
+
+		if (rnd(&r->seed) & 1)
+			dsim_read(r->d, region, at, buf, n);
+		else
+			dsim_write(r->d, region, at, buf, n);
+	}
+	return NULL;
+}
+
 /* Every ioctl that takes a struct with a size, with whatever is in it */
 static void *hostile_ioctls(void *arg)
 {
@@ -1699,7 +1733,7 @@ TEST_F_TIMEOUT(mmio, hostile, LONG)
 	static void *(*const runs[])(void *) = {
 		race_states, race_resets, race_data, race_data, race_registers,
 		hostile_mapped, hostile_mapped, hostile_maps, hostile_dma,
-		hostile_ioctls,
+		hostile_accesses, hostile_ioctls,
 	};
 	const char *seconds = getenv("HOSTILE_SECONDS");
 	struct dsim *d = &self->side.dev;
