@@ -508,6 +508,7 @@ void dsim_engine_notice_mapping(struct dsim_device *ddev);
 void dsim_engine_set_running(struct dsim_device *ddev, bool running);
 void dsim_engine_sync_doorbell(struct dsim_device *ddev);
 void dsim_engine_ring(struct dsim_device *ddev, u32 tail);
+u32 dsim_engine_rung(struct dsim_device *ddev);
 void dsim_engine_load(struct dsim_device *ddev, const struct dsim_regs *regs);
 bool dsim_engine_regs_valid(const struct dsim_regs *regs);
 void dsim_engine_reset(struct dsim_device *ddev);

@@ -401,15 +401,30 @@ bool dsim_engine_regs_valid(const struct dsim_regs *regs)
 
 /**
  * dsim_engine_ring() - The mapped doorbell rings
- * @ddev: the device; its lock is held
+ * @ddev: the device
  * @tail: what it rings
+ *
+ * As if user space had written to it: the device finds it when it looks.
+ *
+ * Context: any.
  */
 void dsim_engine_ring(struct dsim_device *ddev, u32 tail)
 {
-	lockdep_assert_held(&ddev->lock);
-	set_doorbell(ddev, tail);
-	set_tail(ddev, tail);
+	WRITE_ONCE(*doorbell(ddev), tail);
 	dsim_engine_kick(ddev);
+}
+
+/**
+ * dsim_engine_rung() - What the mapped doorbell was rung with last
+ * @ddev: the device
+ *
+ * Context: any.
+ *
+ * Return: the tail.
+ */
+u32 dsim_engine_rung(struct dsim_device *ddev)
+{
+	return READ_ONCE(*doorbell(ddev));
 }
 
 /**

@@ -146,11 +146,14 @@ static int start_dma(struct vfio_mig *mig)
 	return 0;
 }
 
+/*
+ * These take no lock of the device, which is outside of the mmio_lock: an emulated
+ * one accesses user memory under it, and that may be the doorbell of another.
+ */
 static void trap_write(struct vfio_mig_trap *trap, unsigned int reg, u32 value)
 {
 	struct dsim_device *ddev = container_of(trap, struct dsim_device, trap);
 
-	guard(mutex)(&ddev->lock);
 	dsim_engine_ring(ddev, value);
 }
 
@@ -158,9 +161,7 @@ static u32 trap_read(struct vfio_mig_trap *trap, unsigned int reg)
 {
 	struct dsim_device *ddev = container_of(trap, struct dsim_device, trap);
 
-	guard(mutex)(&ddev->lock);
-	dsim_engine_sync_doorbell(ddev);
-	return ddev->regs.doorbell;
+	return dsim_engine_rung(ddev);
 }
 
 static const struct vfio_mig_trap_ops trap_ops = {
@@ -339,7 +340,6 @@ static void load_ring(struct dsim_device *ddev)
 		vfio_mig_trap_update(&ddev->trap, 0, ddev->loaded_regs.doorbell);
 		vfio_mig_trap_set(&ddev->trap, 0, ddev->loaded_ring);
 	} else if (ddev->loaded_ring != ddev->loaded_regs.doorbell) {
-		guard(mutex)(&ddev->lock);
 		dsim_engine_ring(ddev, ddev->loaded_ring);
 	}
 }

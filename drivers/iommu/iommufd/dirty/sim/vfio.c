@@ -105,21 +105,27 @@ static void dsim_request(struct vfio_device *vdev, unsigned int count)
 static bool access_trap(struct dsim_device *ddev, u8 *buf, size_t count,
 			u32 offset, bool write)
 {
+	bool done = false;
+
 	if (!ddev->port->options.trap)
 		return false;
-	if (offset != DSIM_DOORBELL_TAIL || count != sizeof(u32)) {
-		vfio_mig_trap_sync(&ddev->trap);
-		return false;
-	}
 	scoped_guard(mutex, &ddev->lock)
 		if (!dsim_pci_memory_enabled(ddev))
 			return false;
-	return vfio_mig_trap_access(&ddev->mig, DSIM_REGION_OFFSET(0) + offset,
-				    buf, count, write);
+	if (vfio_mig_mmio_begin(&ddev->mig)) {
+		if (offset == DSIM_DOORBELL_TAIL && count == sizeof(u32))
+			done = vfio_mig_trap_access(&ddev->mig,
+						    DSIM_REGION_OFFSET(0) +
+						    offset, buf, count, write);
+		else
+			vfio_mig_trap_sync(&ddev->trap);
+	}
+	vfio_mig_mmio_end(&ddev->mig);
+	return done;
 }
 
-static ssize_t access_regs(struct dsim_device *ddev, u8 *buf, size_t count,
-			   u32 offset, bool write)
+static ssize_t access_bar(struct dsim_device *ddev, u8 *buf, size_t count,
+			  u32 offset, bool write)
 {
 	bool enabled, starts;
 	u32 doorbell;
@@ -129,26 +135,17 @@ static ssize_t access_regs(struct dsim_device *ddev, u8 *buf, size_t count,
 		return count;
 	scoped_guard(mutex, &ddev->lock) {
 		enabled = ddev->regs.ctrl & DSIM_CTRL_ENABLE;
-		rc = dsim_pci_bar_rw(ddev, buf, count, offset, write);
+		if (vfio_mig_mmio_begin(&ddev->mig))
+			rc = dsim_pci_bar_rw(ddev, buf, count, offset, write);
+		else
+			rc = dsim_pci_no_bar_rw(buf, count, offset, write);
+		vfio_mig_mmio_end(&ddev->mig);
 		starts = !enabled && ddev->regs.ctrl & DSIM_CTRL_ENABLE;
 		doorbell = ddev->regs.doorbell;
 	}
 	/* that clears the doorbell */
 	if (starts && ddev->port->options.trap)
 		vfio_mig_trap_update(&ddev->trap, 0, doorbell);
-	return rc;
-}
-
-static ssize_t access_bar(struct dsim_device *ddev, u8 *buf, size_t count,
-			  u32 offset, bool write)
-{
-	ssize_t rc;
-
-	if (vfio_mig_mmio_begin(&ddev->mig))
-		rc = access_regs(ddev, buf, count, offset, write);
-	else
-		rc = dsim_pci_no_bar_rw(buf, count, offset, write);
-	vfio_mig_mmio_end(&ddev->mig);
 	return rc;
 }
 
