@@ -243,13 +243,13 @@ static int e1000e_open_device(struct vfio_device *vdev)
 	return rc;
 }
 
-/* It is made to stop first, so that what it wrote can be told in the end */
+/* If anybody wants to know what it writes, it stops first, and is asked then */
 static void e1000e_close_device(struct vfio_device *vdev)
 {
 	struct e1000e *e = to_e1000e(vdev);
 
 	if (!e1000e_begin(e)) {
-		if (!e->held)
+		if (e->tracker.on && !e->held)
 			e1000e_hold(e);
 		e1000e_track_before(e);
 		e1000e_end(e);
