@@ -57,7 +57,6 @@ struct table {
 	void *rows;
 	size_t nr;
 	size_t row_size;
-	size_t columns;
 	int (*parse)(const char *line, void *row);
 };
 
@@ -75,21 +74,25 @@ static struct options {
 static int parse_provider(const char *line, void *row)
 {
 	struct provider *p = row;
+	int found;
 
-	return sscanf(line, "%d %u %u %15s %15s %" SCNu64 " %" SCNu64 " %" SCNu64
-		      " %" SCNu64, &p->pid, &p->ioas, &p->hwpt, p->name,
-		      p->state, &p->reads, &p->pages, &p->ns, &p->lost);
+	found = sscanf(line, "%d %u %u %15s %15s %" SCNu64 " %" SCNu64 " %" SCNu64
+		       " %" SCNu64, &p->pid, &p->ioas, &p->hwpt, p->name,
+		       p->state, &p->reads, &p->pages, &p->ns, &p->lost);
+	return found == 9 ? 0 : -EPROTO;
 }
 
 static int parse_device(const char *line, void *row)
 {
 	struct device *d = row;
+	int found;
 
-	return sscanf(line, "%d %u %63s %u %u %u %15s %15s %" SCNu64
-		      " %" SCNu64 " %15s %15s %15s %15s", &d->pid, &d->ioas, d->name,
-		      &d->id, &d->hwpt, &d->pasid, d->coverage, d->provider,
-		      &d->granule_min, &d->granule_max, d->reason[0],
-		      d->reason[1], d->reason[2], d->reason[3]);
+	found = sscanf(line, "%d %u %63s %u %u %u %15s %15s %" SCNu64 " %" SCNu64
+		       " %15s %15s %15s %15s", &d->pid, &d->ioas, d->name,
+		       &d->id, &d->hwpt, &d->pasid, d->coverage, d->provider,
+		       &d->granule_min, &d->granule_max, d->reason[0],
+		       d->reason[1], d->reason[2], d->reason[3]);
+	return found == 14 ? 0 : -EPROTO;
 }
 
 /* The first line names the columns. More of them than we know may follow. */
@@ -97,6 +100,7 @@ static int read_table(const char *path, struct table *t)
 {
 	char line[512];
 	size_t room = 0;
+	int rc = 0;
 	FILE *f;
 
 	t->nr = 0;
@@ -120,15 +124,13 @@ static int read_table(const char *path, struct table *t)
 			}
 			t->rows = rows;
 		}
-		if (t->parse(line, (char *)t->rows + t->nr * t->row_size) !=
-		    (int)t->columns) {
-			fclose(f);
-			return -EPROTO;
-		}
+		rc = t->parse(line, (char *)t->rows + t->nr * t->row_size);
+		if (rc)
+			break;
 		t->nr++;
 	}
 	fclose(f);
-	return 0;
+	return rc;
 }
 
 /* ---- What happened in between ---- */
@@ -282,10 +284,12 @@ static void json_provider(const struct provider *p, const struct rates *r)
 {
 	printf("{\"pid\":%d,\"ioas\":%u,\"hwpt\":%u,\"provider\":\"%s\",\"state\":\"%s\",",
 	       p->pid, p->ioas, p->hwpt, p->name, p->state);
-	printf("\"reads_per_s\":%.3f,\"pages_per_s\":%.3f,\"us_per_read\":%.3f,\"busy\":%.6f,\"lost\":%" PRIu64 ",",
-	       r->reads, r->pages, r->us, r->busy, r->lost);
-	printf("\"total\":{\"reads\":%" PRIu64 ",\"pages\":%" PRIu64 ",\"ns\":%" PRIu64 ",\"lost\":%" PRIu64 "}}",
-	       p->reads, p->pages, p->ns, p->lost);
+	printf("\"reads_per_s\":%.3f,\"pages_per_s\":%.3f,\"us_per_read\":%.3f,",
+	       r->reads, r->pages, r->us);
+	printf("\"busy\":%.6f,\"lost\":%" PRIu64 ",", r->busy, r->lost);
+	printf("\"total\":{\"reads\":%" PRIu64 ",\"pages\":%" PRIu64 ",",
+	       p->reads, p->pages);
+	printf("\"ns\":%" PRIu64 ",\"lost\":%" PRIu64 "}}", p->ns, p->lost);
 }
 
 static void json_device(const struct device *d)
@@ -294,8 +298,10 @@ static void json_device(const struct device *d)
 
 	printf("{\"pid\":%d,\"ioas\":%u,\"device\":\"%s\",\"id\":%u,\"hwpt\":%u,\"pasid\":%u,",
 	       d->pid, d->ioas, d->name, d->id, d->hwpt, d->pasid);
-	printf("\"coverage\":\"%s\",\"provider\":\"%s\",\"granule_min\":%" PRIu64 ",\"granule_max\":%" PRIu64 ",\"reasons\":{",
-	       d->coverage, d->provider, d->granule_min, d->granule_max);
+	printf("\"coverage\":\"%s\",\"provider\":\"%s\",", d->coverage,
+	       d->provider);
+	printf("\"granule_min\":%" PRIu64 ",\"granule_max\":%" PRIu64 ",\"reasons\":{",
+	       d->granule_min, d->granule_max);
 	for (i = 0; i != 4; i++)
 		printf("%s\"%s\":\"%s\"", i ? "," : "", types[i], d->reason[i]);
 	printf("}}");
@@ -462,11 +468,9 @@ int main(int argc, char **argv)
 {
 	struct table before = {}, devices = {
 		.row_size = sizeof(struct device),
-		.columns = 14,
 		.parse = parse_device,
 	}, now = {
 		.row_size = sizeof(struct provider),
-		.columns = 9,
 		.parse = parse_provider,
 	};
 	double start, last, t, seconds = uptime();

@@ -22,11 +22,13 @@
 #define TABLES	DEBUGFS "/iommufd_dirty"
 #define PAGES	37
 
+/* What the tool printed last */
+static char out[16384];
+
 FIXTURE(stat) {
 	struct dsim dev;
 	struct vm vm;
 	struct shadow shadow;
-	char out[16384];
 };
 
 FIXTURE_SETUP(stat)
@@ -42,6 +44,7 @@ FIXTURE_SETUP(stat)
 		mount("none", DEBUGFS, "debugfs", 0, NULL);
 	if (access(TABLES, F_OK))
 		SKIP(return, "no tables in debugfs");
+	out[0] = 0;
 	ASSERT_EQ(0, vm_create(&self->vm));
 	ASSERT_EQ(0, dsim_create(&self->dev, "stat0", &config));
 	ASSERT_EQ(0, dsim_open(&self->dev));
@@ -65,7 +68,7 @@ FIXTURE_TEARDOWN(stat)
 }
 
 /* Runs the tool, which lies beside us, and has its output */
-static int dirty_stat(FIXTURE_DATA(stat) *self, const char *options)
+static int dirty_stat(const char *options)
 {
 	char path[PATH_MAX], command[PATH_MAX + 256];
 	ssize_t length = readlink("/proc/self/exe", path, sizeof(path) - 1);
@@ -81,21 +84,21 @@ static int dirty_stat(FIXTURE_DATA(stat) *self, const char *options)
 	f = popen(command, "r");
 	if (!f)
 		return -errno;
-	n = fread(self->out, 1, sizeof(self->out) - 1, f);
-	self->out[n] = 0;
+	n = fread(out, 1, sizeof(out) - 1, f);
+	out[n] = 0;
 	status = pclose(f);
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -EINTR;
 }
 
-static int ours(FIXTURE_DATA(stat) *self, const char *options)
+static int ours(const char *options)
 {
 	char all[128];
 
 	snprintf(all, sizeof(all), "-p %d %s", getpid(), options);
-	return dirty_stat(self, all);
+	return dirty_stat(all);
 }
 
-static int write_pages(FIXTURE_DATA(stat) *self, unsigned int nr)
+static int write_pages(struct dsim *dev, unsigned int nr)
 {
 	struct dsim_desc fill = {
 		.dst = DATA_IOVA,
@@ -103,21 +106,21 @@ static int write_pages(FIXTURE_DATA(stat) *self, unsigned int nr)
 		.op = DSIM_OP_FILL,
 	};
 
-	return dsim_run(&self->dev, &fill);
+	return dsim_run(dev, &fill);
 }
 
-static bool says(FIXTURE_DATA(stat) *self, const char *what)
+static bool says(const char *what)
 {
-	if (strstr(self->out, what))
+	if (strstr(out, what))
 		return true;
-	printf("# no '%s' in: %s\n", what, self->out);
+	printf("# no '%s' in: %s\n", what, out);
 	return false;
 }
 
 /* A number of the provider that stands for the device */
-static long long number(FIXTURE_DATA(stat) *self, const char *key)
+static long long number(const char *key)
 {
-	const char *p = strstr(self->out, "\"provider\":\"iommu\",\"state\"");
+	const char *p = strstr(out, "\"provider\":\"iommu\",\"state\"");
 	char name[64];
 
 	snprintf(name, sizeof(name), "\"%s\":", key);
@@ -129,8 +132,8 @@ static long long number(FIXTURE_DATA(stat) *self, const char *key)
 /* Before a migration: can it be done? */
 TEST_F(stat, coverage_before_tracking)
 {
-	ASSERT_EQ(0, ours(self, "-d 0"));
-	EXPECT_TRUE(says(self, "exact to 4K..2M, by iommu (device: no_support, all: policy)"));
+	ASSERT_EQ(0, ours("-d 0"));
+	EXPECT_TRUE(says("exact to 4K..2M, by iommu (device: no_support, all: policy)"));
 }
 
 TEST_F(stat, counts_what_was_written)
@@ -139,24 +142,24 @@ TEST_F(stat, counts_what_was_written)
 
 	ASSERT_EQ(0, vm_track(&self->vm, self->vm.hwpt, true));
 	ASSERT_EQ(0, shadow_read(&self->shadow, self->vm.hwpt, 0));
-	ASSERT_EQ(0, ours(self, "--json 0"));
-	pages = number(self, "pages");
+	ASSERT_EQ(0, ours("--json 0"));
+	pages = number("pages");
 	ASSERT_LE(0, pages);
 
-	ASSERT_EQ(DSIM_DESC_DONE, write_pages(self, PAGES));
+	ASSERT_EQ(DSIM_DESC_DONE, write_pages(&self->dev, PAGES));
 	ASSERT_EQ(0, shadow_read(&self->shadow, self->vm.hwpt, 0));
-	ASSERT_EQ(0, ours(self, "--json 0"));
+	ASSERT_EQ(0, ours("--json 0"));
 	/* and a page of the ring, where the descriptor was written back */
-	EXPECT_EQ(PAGES + 1, number(self, "pages") - pages);
-	EXPECT_EQ(0, number(self, "lost"));
-	EXPECT_TRUE(says(self, "\"coverage\":\"exact\",\"provider\":\"iommu\""));
-	EXPECT_TRUE(says(self, "\"reasons\":{\"iommu\":\"used\",\"device\":\"no_support\""));
+	EXPECT_EQ(PAGES + 1, number("pages") - pages);
+	EXPECT_EQ(0, number("lost"));
+	EXPECT_TRUE(says("\"coverage\":\"exact\",\"provider\":\"iommu\""));
+	EXPECT_TRUE(says("\"reasons\":{\"iommu\":\"used\",\"device\":\"no_support\""));
 
-	ASSERT_EQ(0, ours(self, "0"));
-	EXPECT_TRUE(says(self, "busy%"));
-	EXPECT_TRUE(says(self, " iommu    on "));
+	ASSERT_EQ(0, ours("0"));
+	EXPECT_TRUE(says("busy%"));
+	EXPECT_TRUE(says(" iommu    on "));
 	/* A device that is tracked exactly is not worth a line */
-	EXPECT_EQ(NULL, strstr(self->out, "exact"));
+	EXPECT_EQ(NULL, strstr(out, "exact"));
 }
 
 /* What nobody tracks is said without being asked for */
@@ -169,12 +172,12 @@ TEST_F(stat, untracked_devices)
 	};
 
 	ASSERT_EQ(0, ioctl(self->vm.iommufd, IOMMU_DIRTY_SET_POLICY, &policy));
-	ASSERT_EQ(0, ours(self, "0"));
-	EXPECT_TRUE(says(self, "NOT TRACKED (iommu: policy, device: no_support, all: policy)"));
+	ASSERT_EQ(0, ours("0"));
+	EXPECT_TRUE(says("NOT TRACKED (iommu: policy, device: no_support, all: policy)"));
 	policy.providers = 1 << IOMMU_DIRTY_PROVIDER_ALL;
 	ASSERT_EQ(0, ioctl(self->vm.iommufd, IOMMU_DIRTY_SET_POLICY, &policy));
-	ASSERT_EQ(0, ours(self, "0"));
-	EXPECT_TRUE(says(self, "all dirty at every read (iommu: policy, device: no_support)"));
+	ASSERT_EQ(0, ours("0"));
+	EXPECT_TRUE(says("all dirty at every read (iommu: policy, device: no_support)"));
 }
 
 /* The second line is of what happened since the first */
@@ -183,10 +186,10 @@ TEST_F(stat, rates)
 	const char *p;
 
 	ASSERT_EQ(0, vm_track(&self->vm, self->vm.hwpt, true));
-	ASSERT_EQ(DSIM_DESC_DONE, write_pages(self, PAGES));
+	ASSERT_EQ(DSIM_DESC_DONE, write_pages(&self->dev, PAGES));
 	ASSERT_EQ(0, shadow_read(&self->shadow, self->vm.hwpt, 0));
-	ASSERT_EQ(0, ours(self, "-j 0.2 2"));
-	p = strchr(self->out, '\n');
+	ASSERT_EQ(0, ours("-j 0.2 2"));
+	p = strchr(out, '\n');
 	ASSERT_NE(NULL, p);
 	p = strstr(p, "\"provider\":\"iommu\",\"state\"");
 	ASSERT_NE(NULL, p);
@@ -195,14 +198,14 @@ TEST_F(stat, rates)
 
 TEST_F(stat, bad_options)
 {
-	EXPECT_EQ(2, dirty_stat(self, "often"));
-	EXPECT_TRUE(says(self, "not 'often'"));
-	EXPECT_EQ(2, dirty_stat(self, "1 0"));
-	EXPECT_EQ(2, dirty_stat(self, "-- -1"));
-	EXPECT_EQ(2, dirty_stat(self, "-p 0"));
-	EXPECT_EQ(2, dirty_stat(self, "1 1 1"));
-	EXPECT_EQ(2, dirty_stat(self, "--what"));
-	EXPECT_EQ(0, dirty_stat(self, "--help"));
+	EXPECT_EQ(2, dirty_stat("often"));
+	EXPECT_TRUE(says("not 'often'"));
+	EXPECT_EQ(2, dirty_stat("1 0"));
+	EXPECT_EQ(2, dirty_stat("-- -1"));
+	EXPECT_EQ(2, dirty_stat("-p 0"));
+	EXPECT_EQ(2, dirty_stat("1 1 1"));
+	EXPECT_EQ(2, dirty_stat("--what"));
+	EXPECT_EQ(0, dirty_stat("--help"));
 }
 
 TEST_HARNESS_MAIN
