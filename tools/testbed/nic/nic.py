@@ -167,7 +167,7 @@ def scenario(args, logs, cleanup):
 
     before = peer.last()
     progress("migration starts")
-    info = demo.migrate(source, target, wire)
+    info = demo.migrate(source, target, [wire], demo.BANDWIDTH)
     demo.wait_status(target, ("paused", "prelaunch"), 20)
     demo.wait_status(source, ("postmigrate",), 20)
     differ, excused = demo.compare(*files, clock.addresses())
