@@ -259,33 +259,25 @@ static ssize_t store_flag(struct dsim_item *di, const char *page, size_t count,
 	return count;
 }
 
-static ssize_t dsim_ad_show(struct config_item *item, char *page)
-{
-	return sysfs_emit(page, "%d\n", to_item(item)->options.ad);
-}
+/* An attribute that is on or off: where it is in @di, and how it is set */
+#define DSIM_FLAG(_name, _flag, _set)					\
+static ssize_t dsim_##_name##_show(struct config_item *item, char *page) \
+{									\
+	struct dsim_item *di = to_item(item);				\
+									\
+	return sysfs_emit(page, "%d\n", *(_flag));			\
+}									\
+static ssize_t dsim_##_name##_store(struct config_item *item,		\
+				    const char *page, size_t count)	\
+{									\
+	struct dsim_item *di = to_item(item);				\
+									\
+	return _set(di, page, count, _flag);				\
+}									\
+CONFIGFS_ATTR(dsim_, _name)
 
-static ssize_t dsim_ad_store(struct config_item *item, const char *page,
-			     size_t count)
-{
-	struct dsim_item *di = to_item(item);
-
-	return store_flag(di, page, count, &di->options.ad);
-}
-CONFIGFS_ATTR(dsim_, ad);
-
-static ssize_t dsim_emulated_show(struct config_item *item, char *page)
-{
-	return sysfs_emit(page, "%d\n", to_item(item)->options.emulated);
-}
-
-static ssize_t dsim_emulated_store(struct config_item *item, const char *page,
-				   size_t count)
-{
-	struct dsim_item *di = to_item(item);
-
-	return store_flag(di, page, count, &di->options.emulated);
-}
-CONFIGFS_ATTR(dsim_, emulated);
+DSIM_FLAG(ad, &di->options.ad, store_flag);
+DSIM_FLAG(emulated, &di->options.emulated, store_flag);
 
 static ssize_t dsim_pins_show(struct config_item *item, char *page)
 {
@@ -312,61 +304,10 @@ static ssize_t dsim_pins_store(struct config_item *item, const char *page,
 }
 CONFIGFS_ATTR(dsim_, pins);
 
-static ssize_t dsim_p2p_show(struct config_item *item, char *page)
-{
-	return sysfs_emit(page, "%d\n", to_item(item)->options.p2p);
-}
-
-static ssize_t dsim_p2p_store(struct config_item *item, const char *page,
-			      size_t count)
-{
-	struct dsim_item *di = to_item(item);
-
-	return store_flag(di, page, count, &di->options.p2p);
-}
-CONFIGFS_ATTR(dsim_, p2p);
-
-static ssize_t dsim_precopy_show(struct config_item *item, char *page)
-{
-	return sysfs_emit(page, "%d\n", to_item(item)->options.precopy);
-}
-
-static ssize_t dsim_precopy_store(struct config_item *item, const char *page,
-				  size_t count)
-{
-	struct dsim_item *di = to_item(item);
-
-	return store_flag(di, page, count, &di->options.precopy);
-}
-CONFIGFS_ATTR(dsim_, precopy);
-
-static ssize_t dsim_revoke_mmio_show(struct config_item *item, char *page)
-{
-	return sysfs_emit(page, "%d\n", to_item(item)->options.revoke_mmio);
-}
-
-static ssize_t dsim_revoke_mmio_store(struct config_item *item,
-				      const char *page, size_t count)
-{
-	struct dsim_item *di = to_item(item);
-
-	return store_flag(di, page, count, &di->options.revoke_mmio);
-}
-CONFIGFS_ATTR(dsim_, revoke_mmio);
-
-static ssize_t dsim_trap_show(struct config_item *item, char *page)
-{
-	return sysfs_emit(page, "%d\n", to_item(item)->options.trap);
-}
-
-static ssize_t dsim_trap_store(struct config_item *item, const char *page,
-			       size_t count)
-{
-	struct dsim_item *di = to_item(item);
-
-	return store_flag(di, page, count, &di->options.trap);
-}
-CONFIGFS_ATTR(dsim_, trap);
+DSIM_FLAG(p2p, &di->options.p2p, store_flag);
+DSIM_FLAG(precopy, &di->options.precopy, store_flag);
+DSIM_FLAG(revoke_mmio, &di->options.revoke_mmio, store_flag);
+DSIM_FLAG(trap, &di->options.trap, store_flag);
 
 static ssize_t dsim_memory_show(struct config_item *item, char *page)
 {
@@ -495,11 +436,6 @@ static ssize_t dsim_rating_store(struct config_item *item, const char *page,
 }
 CONFIGFS_ATTR(dsim_, rating);
 
-static ssize_t dsim_fault_tracker_show(struct config_item *item, char *page)
-{
-	return sysfs_emit(page, "%d\n", to_item(item)->fault_tracker);
-}
-
 static ssize_t store_fault(struct dsim_item *di, const char *page, size_t count,
 			   bool *fault)
 {
@@ -516,42 +452,9 @@ static ssize_t store_fault(struct dsim_item *di, const char *page, size_t count,
 	return count;
 }
 
-static ssize_t dsim_fault_tracker_store(struct config_item *item,
-					const char *page, size_t count)
-{
-	struct dsim_item *di = to_item(item);
-
-	return store_fault(di, page, count, &di->fault_tracker);
-}
-CONFIGFS_ATTR(dsim_, fault_tracker);
-
-static ssize_t dsim_fault_mute_show(struct config_item *item, char *page)
-{
-	return sysfs_emit(page, "%d\n", to_item(item)->fault_mute);
-}
-
-static ssize_t dsim_fault_mute_store(struct config_item *item,
-				     const char *page, size_t count)
-{
-	struct dsim_item *di = to_item(item);
-
-	return store_fault(di, page, count, &di->fault_mute);
-}
-CONFIGFS_ATTR(dsim_, fault_mute);
-
-static ssize_t dsim_fault_no_flush_show(struct config_item *item, char *page)
-{
-	return sysfs_emit(page, "%d\n", to_item(item)->fault_no_flush);
-}
-
-static ssize_t dsim_fault_no_flush_store(struct config_item *item,
-					 const char *page, size_t count)
-{
-	struct dsim_item *di = to_item(item);
-
-	return store_fault(di, page, count, &di->fault_no_flush);
-}
-CONFIGFS_ATTR(dsim_, fault_no_flush);
+DSIM_FLAG(fault_tracker, &di->fault_tracker, store_fault);
+DSIM_FLAG(fault_mute, &di->fault_mute, store_fault);
+DSIM_FLAG(fault_no_flush, &di->fault_no_flush, store_fault);
 
 static ssize_t dsim_reset_store(struct config_item *item, const char *page,
 				size_t count)
