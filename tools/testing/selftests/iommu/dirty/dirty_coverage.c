@@ -11,10 +11,7 @@
 #include <sys/stat.h>
 
 #include "kselftest_harness.h"
-#include "dsim_user.h"
-#ifndef IOMMU_DIRTY_GET_COVERAGE /* the base's headers have none of it */
-#include "../../../../../include/uapi/linux/iommufd_dirty.h"
-#endif
+#include "policy_user.h"
 #include "../../../../../drivers/iommu/iommufd/iommufd_test.h"
 
 #define TRACKS	"selftest-ad"
@@ -22,10 +19,7 @@
 
 #define PARAMETER	"/sys/module/iommufd/parameters/dirty_providers"
 
-#define IOMMU	(1U << IOMMU_DIRTY_PROVIDER_IOMMU)
-#define DEVICE	(1U << IOMMU_DIRTY_PROVIDER_DEVICE)
 #define ACCESS	(1U << IOMMU_DIRTY_PROVIDER_ACCESS)
-#define ALL	(1U << IOMMU_DIRTY_PROVIDER_ALL)
 
 #define DIRTY	IOMMU_HWPT_ALLOC_DIRTY_TRACKING
 
@@ -55,18 +49,6 @@ static int coverage(struct vm *vm, uint32_t id, struct answer *a)
 		.devices = (uintptr_t)a->entries,
 	};
 	return ioctl(vm->iommufd, IOMMU_DIRTY_GET_COVERAGE, &a->cmd) ? -errno : 0;
-}
-
-static int policy(struct vm *vm, uint32_t id, uint32_t providers)
-{
-	struct iommu_dirty_set_policy cmd = {
-		.size = sizeof(cmd),
-		.flags = providers ? 0 : IOMMU_DIRTY_POLICY_INHERIT,
-		.id = id,
-		.providers = providers,
-	};
-
-	return ioctl(vm->iommufd, IOMMU_DIRTY_SET_POLICY, &cmd) ? -errno : 0;
 }
 
 static bool offered(struct vm *vm, struct dsim *d)
@@ -128,7 +110,7 @@ FIXTURE_SETUP(coverage)
 	ASSERT_EQ(0, vm_create(vm));
 	if (on_base()) {
 		EXPECT_EQ(-ENOTTY, coverage(vm, vm->ioas, &a));
-		EXPECT_EQ(-ENOTTY, policy(vm, vm->ioas, ALL));
+		EXPECT_EQ(-ENOTTY, set_policy(vm, vm->ioas, ALL));
 		SKIP(return, "the base kernel knows neither coverage nor policy");
 	}
 	ASSERT_EQ(0, dsim_create(&self->ad, TRACKS, &tracks));
@@ -155,41 +137,6 @@ FIXTURE_TEARDOWN(coverage)
 		EXPECT_EQ(0, dsim_remove(BLIND));
 	}
 }
-
-/* The device writes @pages pages from page @first of the data on */
-static int dma(struct dsim *d, struct shadow *s, unsigned int first,
-	       unsigned int pages)
-{
-	struct dsim_desc desc = {
-		.op = DSIM_OP_FILL,
-		.dst = DATA_IOVA + first * SZ_4K,
-		.len = pages * SZ_4K,
-		.value = 0x1234567890abcdefULL * (first + 1),
-	};
-	uint32_t slot = d->tail;
-
-	shadow_desc(s, slot, &desc);
-	return dsim_run(d, &desc) != DSIM_DESC_DONE;
-}
-
-/* Everything that is mapped for writing is to be reported */
-static void want_all(struct shadow *s)
-{
-	shadow_wrote(s, s->start, s->size);
-}
-
-#define READ(_s, _hwpt)                                                        \
-	do {                                                                   \
-		uint64_t first_ = 0;                                           \
-		ASSERT_EQ(0, shadow_read(_s, _hwpt, 0));                       \
-		EXPECT_EQ(0, shadow_lost(_s, &first_)) {                       \
-			TH_LOG("first lost: 0x%llx", (long long)first_);       \
-		}                                                              \
-		EXPECT_EQ(0, shadow_extra(_s, &first_)) {                      \
-			TH_LOG("first invented: 0x%llx", (long long)first_);   \
-		}                                                              \
-		shadow_clean(_s);                                              \
-	} while (0)
 
 TEST_F(coverage, says_why)
 {
@@ -258,7 +205,7 @@ TEST_F(coverage, says_why)
 	EXPECT_EQ(2, a.cmd.num_devices);
 	EXPECT_EQ(IOMMU_DIRTY_COVERAGE_NONE, a.cmd.out_coverage);
 	EXPECT_EQ(0, a.cmd.out_granule_max);
-	ASSERT_EQ(0, policy(vm, vm->ioas, IOMMU | ALL));
+	ASSERT_EQ(0, set_policy(vm, vm->ioas, IOMMU | ALL));
 	ASSERT_EQ(0, coverage(vm, vm->ioas, &a));
 	EXPECT_EQ(IOMMU_DIRTY_COVERAGE_ALL, a.cmd.out_coverage);
 	EXPECT_EQ(IOMMU | ALL, a.cmd.out_allowed);
@@ -280,24 +227,24 @@ TEST_F(coverage, offers_follow_it)
 	EXPECT_EQ(-EOPNOTSUPP, vm_alloc_hwpt(vm, &self->noad, DIRTY, &hwpt));
 
 	/* by the device's policy */
-	ASSERT_EQ(0, policy(vm, self->noad.devid, ALL));
+	ASSERT_EQ(0, set_policy(vm, self->noad.devid, ALL));
 	EXPECT_TRUE(offered(vm, &self->noad));
 	ASSERT_EQ(0, vm_alloc_hwpt(vm, &self->noad, DIRTY, &hwpt));
 	ASSERT_EQ(0, vm_destroy_object(vm, hwpt));
-	ASSERT_EQ(0, policy(vm, self->noad.devid, DEVICE));
+	ASSERT_EQ(0, set_policy(vm, self->noad.devid, DEVICE));
 	EXPECT_FALSE(offered(vm, &self->noad));
 	EXPECT_EQ(-EOPNOTSUPP, vm_alloc_hwpt(vm, &self->noad, DIRTY, &hwpt));
-	ASSERT_EQ(0, policy(vm, self->noad.devid, 0));
-	ASSERT_EQ(0, policy(vm, self->ad.devid, DEVICE));
+	ASSERT_EQ(0, set_policy(vm, self->noad.devid, 0));
+	ASSERT_EQ(0, set_policy(vm, self->ad.devid, DEVICE));
 	EXPECT_FALSE(offered(vm, &self->ad));
 	EXPECT_EQ(-EOPNOTSUPP, vm_alloc_hwpt(vm, &self->ad, DIRTY, &hwpt));
-	ASSERT_EQ(0, policy(vm, self->ad.devid, 0));
+	ASSERT_EQ(0, set_policy(vm, self->ad.devid, 0));
 	EXPECT_TRUE(offered(vm, &self->ad));
 
 	/* by that of the IOAS */
-	ASSERT_EQ(0, policy(vm, vm->ioas, ALL));
+	ASSERT_EQ(0, set_policy(vm, vm->ioas, ALL));
 	ASSERT_EQ(0, vm_alloc_hwpt(vm, &self->noad, DIRTY, &hwpt));
-	ASSERT_EQ(0, policy(vm, vm->ioas, 0));
+	ASSERT_EQ(0, set_policy(vm, vm->ioas, 0));
 	/* it is there, but nothing stands for the device now */
 	EXPECT_EQ(-EINVAL, dsim_attach(&self->noad, hwpt));
 }
@@ -331,7 +278,7 @@ TEST_F(coverage, all_is_dirty)
 	uint32_t hwpt;
 	void *mem;
 
-	ASSERT_EQ(0, policy(vm, vm->ioas, IOMMU | ALL));
+	ASSERT_EQ(0, set_policy(vm, vm->ioas, IOMMU | ALL));
 	ASSERT_EQ(0, vm_alloc_hwpt(vm, &self->noad, DIRTY, &hwpt));
 	ASSERT_EQ(0, dsim_attach(&self->noad, hwpt));
 	ASSERT_EQ(0, vm_track(vm, hwpt, true));
@@ -339,9 +286,9 @@ TEST_F(coverage, all_is_dirty)
 	ASSERT_EQ(0, dsim_start(&self->noad, vm->ring));
 
 	for (int round = 0; round < 2; round++) {
-		ASSERT_EQ(0, dma(&self->noad, s, 7, 3));
-		want_all(s);
-		READ(s, hwpt);
+		ASSERT_EQ(0, dma_pages(&self->noad, s, 7, 3));
+		shadow_wrote_all(s);
+		EXPECT_READ(s, hwpt);
 	}
 	/* not what it cannot write */
 	mem = mmap(NULL, 4 * SZ_4K, PROT_READ | PROT_WRITE,
@@ -367,13 +314,13 @@ TEST_F(coverage, all_is_dirty)
 					  &bits));
 		EXPECT_EQ(round ? 0 : 8, bits);
 	}
-	want_all(s);
-	READ(s, hwpt);
+	shadow_wrote_all(s);
+	EXPECT_READ(s, hwpt);
 	/* and once more after the device has gone */
 	ASSERT_EQ(0, dsim_detach(&self->noad));
-	want_all(s);
-	READ(s, hwpt);
-	READ(s, hwpt);
+	shadow_wrote_all(s);
+	EXPECT_READ(s, hwpt);
+	EXPECT_READ(s, hwpt);
 }
 
 /* Policy changes while the device writes: nothing is lost in between */
@@ -387,54 +334,54 @@ TEST_F(coverage, hands_over)
 	ASSERT_EQ(0, vm_track(vm, vm->hwpt, true));
 	ASSERT_EQ(0, dsim_map_doorbell(&self->ad));
 	ASSERT_EQ(0, dsim_start(&self->ad, vm->ring));
-	READ(s, vm->hwpt);
+	EXPECT_READ(s, vm->hwpt);
 
 	for (unsigned int round = 0; round < 3; round++) {
 		uint32_t id = round == 1 ? vm->ioas : self->ad.devid;
 
-		ASSERT_EQ(0, dma(&self->ad, s, 20 * round, 5));
-		READ(s, vm->hwpt);
-		ASSERT_EQ(0, dma(&self->ad, s, 20 * round + 7, 2));
-		ASSERT_EQ(0, policy(vm, id, ALL));
+		ASSERT_EQ(0, dma_pages(&self->ad, s, 20 * round, 5));
+		EXPECT_READ(s, vm->hwpt);
+		ASSERT_EQ(0, dma_pages(&self->ad, s, 20 * round + 7, 2));
+		ASSERT_EQ(0, set_policy(vm, id, ALL));
 		ASSERT_EQ(0, coverage(vm, self->ad.devid, &a));
 		EXPECT_EQ(IOMMU_DIRTY_PROVIDER_ALL, a.entries[0].provider);
 		EXPECT_EQ(IOMMU_DIRTY_COVERAGE_ALL, a.cmd.out_coverage);
-		ASSERT_EQ(0, dma(&self->ad, s, 20 * round + 12, 1));
-		want_all(s);
-		READ(s, vm->hwpt);
-		ASSERT_EQ(0, dma(&self->ad, s, 20 * round + 13, 1));
-		ASSERT_EQ(0, policy(vm, id, round == 2 ? IOMMU : 0));
+		ASSERT_EQ(0, dma_pages(&self->ad, s, 20 * round + 12, 1));
+		shadow_wrote_all(s);
+		EXPECT_READ(s, vm->hwpt);
+		ASSERT_EQ(0, dma_pages(&self->ad, s, 20 * round + 13, 1));
+		ASSERT_EQ(0, set_policy(vm, id, round == 2 ? IOMMU : 0));
 		ASSERT_EQ(0, coverage(vm, self->ad.devid, &a));
 		EXPECT_EQ(IOMMU_DIRTY_PROVIDER_IOMMU, a.entries[0].provider);
 		/* what it wrote while nobody tracked it */
-		want_all(s);
-		READ(s, vm->hwpt);
-		ASSERT_EQ(0, dma(&self->ad, s, 20 * round + 15, 4));
-		READ(s, vm->hwpt);
-		READ(s, vm->hwpt);
+		shadow_wrote_all(s);
+		EXPECT_READ(s, vm->hwpt);
+		ASSERT_EQ(0, dma_pages(&self->ad, s, 20 * round + 15, 4));
+		EXPECT_READ(s, vm->hwpt);
+		EXPECT_READ(s, vm->hwpt);
 	}
 	EXPECT_TRUE(shadow_data_equal(s));
 
 	/* what is needed cannot be taken away */
-	EXPECT_EQ(-EBUSY, policy(vm, vm->ioas, DEVICE) ?:
-			  policy(vm, self->ad.devid, 0));
-	EXPECT_EQ(-EBUSY, policy(vm, self->ad.devid, DEVICE));
+	EXPECT_EQ(-EBUSY, set_policy(vm, vm->ioas, DEVICE) ?:
+			  set_policy(vm, self->ad.devid, 0));
+	EXPECT_EQ(-EBUSY, set_policy(vm, self->ad.devid, DEVICE));
 	ASSERT_EQ(0, coverage(vm, self->ad.devid, &a));
 	EXPECT_EQ(IOMMU_DIRTY_PROVIDER_IOMMU, a.entries[0].provider);
 	EXPECT_EQ(IOMMU, a.entries[0].allowed);
-	ASSERT_EQ(0, policy(vm, vm->ioas, 0));
-	ASSERT_EQ(0, policy(vm, self->ad.devid, 0));
-	EXPECT_EQ(-EBUSY, policy(vm, vm->ioas, DEVICE));
+	ASSERT_EQ(0, set_policy(vm, vm->ioas, 0));
+	ASSERT_EQ(0, set_policy(vm, self->ad.devid, 0));
+	EXPECT_EQ(-EBUSY, set_policy(vm, vm->ioas, DEVICE));
 	ASSERT_EQ(0, coverage(vm, vm->ioas, &a));
 	EXPECT_EQ(IOMMU | DEVICE, a.cmd.out_allowed);
 	EXPECT_EQ(IOMMU_DIRTY_PROVIDER_IOMMU, a.entries[0].provider);
-	ASSERT_EQ(0, dma(&self->ad, s, 100, 1));
-	READ(s, vm->hwpt);
+	ASSERT_EQ(0, dma_pages(&self->ad, s, 100, 1));
+	EXPECT_READ(s, vm->hwpt);
 	/* once nobody reads it can, and then nobody can begin to */
 	ASSERT_EQ(0, vm_track(vm, vm->hwpt, false));
-	ASSERT_EQ(0, policy(vm, self->ad.devid, DEVICE));
+	ASSERT_EQ(0, set_policy(vm, self->ad.devid, DEVICE));
 	EXPECT_EQ(-EOPNOTSUPP, vm_track(vm, vm->hwpt, true));
-	ASSERT_EQ(0, policy(vm, self->ad.devid, IOMMU));
+	ASSERT_EQ(0, set_policy(vm, self->ad.devid, IOMMU));
 	EXPECT_EQ(0, vm_track(vm, vm->hwpt, true));
 }
 
@@ -452,15 +399,15 @@ TEST_F(coverage, device_moves)
 	ASSERT_EQ(0, dsim_map_doorbell(&self->ad));
 	ASSERT_EQ(0, dsim_start(&self->ad, vm->ring));
 	for (unsigned int i = 0; i < 20; i++) {
-		ASSERT_EQ(0, dma(&self->ad, s, 10 * i, 3));
+		ASSERT_EQ(0, dma_pages(&self->ad, s, 10 * i, 3));
 		/* sometimes what was written is read before it moves */
 		if (i % 3 == 0)
-			READ(s, hwpt[i % 2]);
+			EXPECT_READ(s, hwpt[i % 2]);
 		if (i % 4 == 3)
 			ASSERT_EQ(0, dsim_detach(&self->ad));
 		ASSERT_EQ(0, dsim_attach(&self->ad, hwpt[(i + 1) % 2]));
-		READ(s, hwpt[i % 2]);
-		READ(s, hwpt[(i + 1) % 2]);
+		EXPECT_READ(s, hwpt[i % 2]);
+		EXPECT_READ(s, hwpt[(i + 1) % 2]);
 	}
 }
 
@@ -514,7 +461,7 @@ TEST_F(coverage, bad_coverage)
 	}
 	ASSERT_EQ(0, vm_create(&other));
 	EXPECT_EQ(-ENOENT, coverage(&other, self->ad.devid, &a));
-	EXPECT_EQ(-ENOENT, policy(&other, self->ad.devid, ALL));
+	EXPECT_EQ(-ENOENT, set_policy(&other, self->ad.devid, ALL));
 	vm_destroy(&other);
 
 	/* entries */
@@ -640,9 +587,9 @@ TEST_F(coverage, tracepoints)
 	ASSERT_EQ(0, vm_track(vm, vm->hwpt, true));
 	ASSERT_EQ(0, dsim_map_doorbell(&self->ad));
 	ASSERT_EQ(0, dsim_start(&self->ad, vm->ring));
-	ASSERT_EQ(0, dma(&self->ad, s, 9, 4));
-	READ(s, vm->hwpt);
-	ASSERT_EQ(0, policy(vm, self->ad.devid, ALL));
+	ASSERT_EQ(0, dma_pages(&self->ad, s, 9, 4));
+	EXPECT_READ(s, vm->hwpt);
+	ASSERT_EQ(0, set_policy(vm, self->ad.devid, ALL));
 	ASSERT_EQ(0, vm_track(vm, vm->hwpt, false));
 	ASSERT_EQ(0, write_file(EVENTS, "0"));
 	ASSERT_LT(0, read_file(TRACING "/trace", text, sizeof(text)));
@@ -679,8 +626,8 @@ TEST_F(coverage, counters)
 	ASSERT_EQ(0, vm_track(vm, vm->hwpt, true));
 	ASSERT_EQ(0, dsim_map_doorbell(&self->ad));
 	ASSERT_EQ(0, dsim_start(&self->ad, vm->ring));
-	ASSERT_EQ(0, dma(&self->ad, s, 9, 4));
-	READ(s, vm->hwpt);
+	ASSERT_EQ(0, dma_pages(&self->ad, s, 9, 4));
+	EXPECT_READ(s, vm->hwpt);
 	ASSERT_LT(0, read_file(path, text, sizeof(text)));
 	snprintf(want, sizeof(want), "\n%d %u %u iommu on 1 5 ", getpid(),
 		 vm->ioas, vm->hwpt);

@@ -9,10 +9,7 @@
 #include <sys/mman.h>
 
 #include "kselftest_harness.h"
-#include "dsim_user.h"
-#ifndef IOMMU_DIRTY_GET_COVERAGE /* the base's headers have none of it */
-#include "../../../../../include/uapi/linux/iommufd_dirty.h"
-#endif
+#include "policy_user.h"
 
 #define NAME	"selftest-own"
 #define DIRTY	IOMMU_HWPT_ALLOC_DIRTY_TRACKING
@@ -22,10 +19,6 @@
 /* Near: in what the tracker logs besides what was asked for. Far: not. */
 #define NEAR	NOWHERE_IOVA
 #define FAR	(DATA_IOVA + (1ULL << 36))
-
-#define IOMMU	(1U << IOMMU_DIRTY_PROVIDER_IOMMU)
-#define DEVICE	(1U << IOMMU_DIRTY_PROVIDER_DEVICE)
-#define ALL	(1U << IOMMU_DIRTY_PROVIDER_ALL)
 
 FIXTURE(own)
 {
@@ -113,22 +106,6 @@ static int begin(struct vm *vm, struct dsim *d)
 	       dsim_start(d, vm->ring);
 }
 
-/* The device writes @pages pages from page @first of the data on */
-static int dma(struct dsim *d, struct shadow *s, unsigned int first,
-	       unsigned int pages)
-{
-	struct dsim_desc desc = {
-		.op = DSIM_OP_FILL,
-		.dst = DATA_IOVA + first * SZ_4K,
-		.len = pages * SZ_4K,
-		.value = 0x1234567890abcdefULL * (first + 1),
-	};
-	uint32_t slot = d->tail;
-
-	shadow_desc(s, slot, &desc);
-	return dsim_run(d, &desc) != DSIM_DESC_DONE;
-}
-
 /* Somewhere else; the oracle knows of the status word only */
 static int dma_at(struct dsim *d, struct shadow *s, uint64_t iova)
 {
@@ -151,55 +128,6 @@ static void widen(struct shadow *s, uint64_t granule)
 		for (unsigned int bit = 0; bit < 64; bit += pages)
 			if (s->want[i] & (mask << bit))
 				s->want[i] |= mask << bit;
-}
-
-static void want_all(struct shadow *s)
-{
-	shadow_wrote(s, s->start, s->size);
-}
-
-static int coverage(struct vm *vm, struct iommu_dirty_get_coverage *cmd,
-		    struct iommu_dirty_device_coverage *entry)
-{
-	*cmd = (struct iommu_dirty_get_coverage){
-		.size = sizeof(*cmd),
-		.id = vm->ioas,
-		.num_devices = 1,
-		.entry_size = sizeof(*entry),
-		.devices = (uintptr_t)entry,
-	};
-	return ioctl(vm->iommufd, IOMMU_DIRTY_GET_COVERAGE, cmd) ? -errno : 0;
-}
-
-/* How often exactness was lost */
-static long long lost(struct vm *vm)
-{
-	struct iommu_dirty_device_coverage entry;
-	struct iommu_dirty_get_coverage cmd;
-	int rc = coverage(vm, &cmd, &entry);
-
-	return rc ? rc : (long long)cmd.out_lost;
-}
-
-static int provider(struct vm *vm)
-{
-	struct iommu_dirty_device_coverage entry;
-	struct iommu_dirty_get_coverage cmd;
-	int rc = coverage(vm, &cmd, &entry);
-
-	return rc ? rc : (int)entry.provider;
-}
-
-static int policy(struct vm *vm, uint32_t id, uint32_t providers)
-{
-	struct iommu_dirty_set_policy cmd = {
-		.size = sizeof(cmd),
-		.flags = providers ? 0 : IOMMU_DIRTY_POLICY_INHERIT,
-		.id = id,
-		.providers = providers,
-	};
-
-	return ioctl(vm->iommufd, IOMMU_DIRTY_SET_POLICY, &cmd) ? -errno : 0;
 }
 
 static uint64_t dirty_at(struct vm *vm, uint64_t iova)
@@ -244,16 +172,16 @@ TEST_F(own, says_what_it_wrote)
 	BEGIN();
 	READ(s);
 	for (unsigned int i = 0; i < 8; i++) {
-		ASSERT_EQ(0, dma(d, s, 31 * i, 1 + i));
-		ASSERT_EQ(0, dma(d, s, 7, 1));
+		ASSERT_EQ(0, dma_pages(d, s, 31 * i, 1 + i));
+		ASSERT_EQ(0, dma_pages(d, s, 7, 1));
 		if (i % 2)
 			READ(s);
 	}
 	READ(s);
 	EXPECT_TRUE(shadow_data_equal(s));
-	EXPECT_EQ(0, lost(vm));
+	EXPECT_EQ(0, get_lost(vm));
 
-	ASSERT_EQ(0, coverage(vm, &cmd, &e));
+	ASSERT_EQ(0, get_coverage(vm, vm->ioas, &cmd, &e));
 	EXPECT_EQ(IOMMU_DIRTY_COVERAGE_EXACT, cmd.out_coverage);
 	if (variant->config.no_ad) {
 		EXPECT_EQ(IOMMU_DIRTY_PROVIDER_DEVICE, e.provider);
@@ -275,7 +203,7 @@ TEST_F(own, parts_and_no_clear)
 	uint64_t bits[PAGES / 64];
 
 	BEGIN();
-	ASSERT_EQ(0, dma(d, s, 0, PAGES));
+	ASSERT_EQ(0, dma_pages(d, s, 0, PAGES));
 	for (int i = 0; i < 3; i++) {
 		ASSERT_EQ(0, shadow_read(s, vm->hwpt,
 					 IOMMU_HWPT_GET_DIRTY_BITMAP_NO_CLEAR));
@@ -297,7 +225,7 @@ TEST_F(own, parts_and_no_clear)
 	for (unsigned int page = 0; page < PAGES; page++)
 		EXPECT_EQ(page % 3 != 0, bits[page / 64] >> page % 64 & 1);
 	/* into memory that is none: nothing is lost */
-	ASSERT_EQ(0, dma(d, s, 9, 2));
+	ASSERT_EQ(0, dma_pages(d, s, 9, 2));
 	EXPECT_EQ(-EFAULT, vm_get_dirty(vm, vm->hwpt, DATA_IOVA, PAGES * SZ_4K,
 					0, (void *)8));
 	shadow_clean(s);
@@ -322,13 +250,13 @@ TEST_F(own, follows_mappings)
 	BEGIN();
 	for (int i = 0; i < 3; i++) {
 		/* in reach of what is logged */
-		ASSERT_EQ(0, dma(d, s, 3 + i, 1));
+		ASSERT_EQ(0, dma_pages(d, s, 3 + i, 1));
 		ASSERT_EQ(0, vm_map(vm, NEAR, self->more, 64 * SZ_4K, MAP_RW));
 		ASSERT_EQ(0, dma_at(d, s, NEAR + 20 * SZ_4K));
 		want = granule == SZ_4K ? 1ULL << 20 : 0xffffULL << 16;
 		EXPECT_EQ(want, dirty_at(vm, NEAR));
 		READ(s);
-		EXPECT_EQ(0, lost(vm));
+		EXPECT_EQ(0, get_lost(vm));
 		ASSERT_EQ(0, dma_at(d, s, NEAR + 63 * SZ_4K));
 		ASSERT_EQ(0, vm_unmap(vm, NEAR, 64 * SZ_4K));
 		want = granule == SZ_4K ? 1ULL << 63 : 0xffffULL << 48;
@@ -337,16 +265,16 @@ TEST_F(own, follows_mappings)
 		READ(s);
 	}
 	/* out of reach: what was written may have been missed, once */
-	ASSERT_EQ(0, dma(d, s, 50, 1));
+	ASSERT_EQ(0, dma_pages(d, s, 50, 1));
 	ASSERT_EQ(0, vm_map(vm, FAR, self->more, 64 * SZ_4K, MAP_RW));
-	ASSERT_EQ(0, dma(d, s, 70, 1));
+	ASSERT_EQ(0, dma_pages(d, s, 70, 1));
 	if (own)
-		want_all(s);
+		shadow_wrote_all(s);
 	READ(s);
-	EXPECT_EQ(own, lost(vm));
+	EXPECT_EQ(own, get_lost(vm));
 	dirty_at(vm, FAR);
 	/* and then it is exact again, there too */
-	ASSERT_EQ(0, dma(d, s, 71, 1));
+	ASSERT_EQ(0, dma_pages(d, s, 71, 1));
 	ASSERT_EQ(0, dma_at(d, s, FAR));
 	EXPECT_EQ(granule == SZ_4K ? 1 : 0xffff, dirty_at(vm, FAR));
 	READ(s);
@@ -354,7 +282,7 @@ TEST_F(own, follows_mappings)
 	ASSERT_EQ(0, vm_map(vm, FAR, self->more, 64 * SZ_4K, MAP_RW));
 	EXPECT_EQ(0, dirty_at(vm, FAR));
 	READ(s);
-	EXPECT_EQ(own, lost(vm));
+	EXPECT_EQ(own, get_lost(vm));
 }
 
 /* Tracking begins before anything is mapped */
@@ -369,19 +297,19 @@ TEST_F(own, starts_over_nothing)
 	ASSERT_EQ(0, dsim_map_doorbell(d));
 	ASSERT_EQ(0, dsim_start(d, vm->ring));
 	READ(s);
-	ASSERT_EQ(0, dma(d, s, 1, 3));
+	ASSERT_EQ(0, dma_pages(d, s, 1, 3));
 	READ(s);
-	EXPECT_EQ(0, lost(vm));
+	EXPECT_EQ(0, get_lost(vm));
 	/* and ends, and begins over what is there: clean */
-	ASSERT_EQ(0, dma(d, s, 10, 3));
+	ASSERT_EQ(0, dma_pages(d, s, 10, 3));
 	ASSERT_EQ(0, vm_track(vm, vm->hwpt, false));
-	ASSERT_EQ(0, dma(d, s, 20, 3));
+	ASSERT_EQ(0, dma_pages(d, s, 20, 3));
 	ASSERT_EQ(0, vm_track(vm, vm->hwpt, true));
 	shadow_clean(s);
 	READ(s);
-	ASSERT_EQ(0, dma(d, s, 30, 3));
+	ASSERT_EQ(0, dma_pages(d, s, 30, 3));
 	READ(s);
-	EXPECT_EQ(0, lost(vm));
+	EXPECT_EQ(0, get_lost(vm));
 }
 
 /* A page next to a hole: what is not mapped is not dirty */
@@ -413,26 +341,26 @@ TEST_F(own, fails_and_recovers)
 	if (!variant->config.no_ad)
 		SKIP(return, "the IOMMU is asked");
 	BEGIN();
-	ASSERT_EQ(0, dma(d, s, 5, 1));
+	ASSERT_EQ(0, dma_pages(d, s, 5, 1));
 	ASSERT_EQ(0, dsim_set(NAME, "fault_tracker", "1"));
-	ASSERT_EQ(0, dma(d, s, 6, 1));
+	ASSERT_EQ(0, dma_pages(d, s, 6, 1));
 	/* as long as it is broken nothing is known */
 	for (int i = 0; i < 3; i++) {
-		want_all(s);
+		shadow_wrote_all(s);
 		READ(s);
-		EXPECT_EQ(i + 1, lost(vm));
+		EXPECT_EQ(i + 1, get_lost(vm));
 	}
 	/* it works again: what was written before that is not known either */
-	ASSERT_EQ(0, dma(d, s, 7, 1));
+	ASSERT_EQ(0, dma_pages(d, s, 7, 1));
 	ASSERT_EQ(0, dsim_set(NAME, "fault_tracker", "0"));
-	ASSERT_EQ(0, dma(d, s, 8, 1));
-	want_all(s);
+	ASSERT_EQ(0, dma_pages(d, s, 8, 1));
+	shadow_wrote_all(s);
 	READ(s);
-	EXPECT_EQ(4, lost(vm));
-	ASSERT_EQ(0, dma(d, s, 9, 1));
+	EXPECT_EQ(4, get_lost(vm));
+	ASSERT_EQ(0, dma_pages(d, s, 9, 1));
 	READ(s);
 	READ(s);
-	EXPECT_EQ(4, lost(vm));
+	EXPECT_EQ(4, get_lost(vm));
 	EXPECT_TRUE(shadow_data_equal(s));
 
 	/* broken while something is unmapped, and when tracking is to begin */
@@ -444,10 +372,10 @@ TEST_F(own, fails_and_recovers)
 	EXPECT_EQ(0, dirty_at(vm, NEAR));
 	ASSERT_EQ(0, vm_track(vm, vm->hwpt, false));
 	EXPECT_EQ(-EIO, vm_track(vm, vm->hwpt, true));
-	ASSERT_EQ(0, policy(vm, vm->ioas, DEVICE | ALL));
+	ASSERT_EQ(0, set_policy(vm, vm->ioas, DEVICE | ALL));
 	EXPECT_EQ(0, vm_track(vm, vm->hwpt, true));
-	EXPECT_EQ(IOMMU_DIRTY_PROVIDER_ALL, provider(vm));
-	want_all(s);
+	EXPECT_EQ(IOMMU_DIRTY_PROVIDER_ALL, get_provider(vm, vm->ioas));
+	shadow_wrote_all(s);
 	READ(s);
 	ASSERT_EQ(0, dsim_set(NAME, "fault_tracker", "0"));
 }
@@ -462,16 +390,16 @@ TEST_F(own, is_reset)
 		SKIP(return, "the IOMMU is asked");
 	BEGIN();
 	for (int i = 0; i < 3; i++) {
-		ASSERT_EQ(0, dma(d, s, 5, 1));
+		ASSERT_EQ(0, dma_pages(d, s, 5, 1));
 		ASSERT_EQ(0, dsim_reset(d));
 		ASSERT_EQ(0, dsim_start(d, vm->ring));
-		ASSERT_EQ(0, dma(d, s, 6, 1));
-		want_all(s);
+		ASSERT_EQ(0, dma_pages(d, s, 6, 1));
+		shadow_wrote_all(s);
 		READ(s);
-		EXPECT_EQ(i + 1, lost(vm));
-		ASSERT_EQ(0, dma(d, s, 7, 1));
+		EXPECT_EQ(i + 1, get_lost(vm));
+		ASSERT_EQ(0, dma_pages(d, s, 7, 1));
 		READ(s);
-		EXPECT_EQ(i + 1, lost(vm));
+		EXPECT_EQ(i + 1, get_lost(vm));
 	}
 }
 
@@ -485,30 +413,30 @@ TEST_F(own, hands_over)
 	uint32_t other = variant->config.no_ad ? ALL : IOMMU;
 
 	BEGIN();
-	ASSERT_EQ(0, policy(vm, vm->ioas, DEVICE));
-	EXPECT_EQ(IOMMU_DIRTY_PROVIDER_DEVICE, provider(vm));
+	ASSERT_EQ(0, set_policy(vm, vm->ioas, DEVICE));
+	EXPECT_EQ(IOMMU_DIRTY_PROVIDER_DEVICE, get_provider(vm, vm->ioas));
 	for (unsigned int i = 0; i < 5; i++) {
 		uint32_t id = i % 2 ? vm->ioas : d->devid;
 
-		ASSERT_EQ(0, dma(d, s, 20 * i, 5));
+		ASSERT_EQ(0, dma_pages(d, s, 20 * i, 5));
 		if (i & 1)
 			READ(s);
-		ASSERT_EQ(0, policy(vm, id, other));
-		ASSERT_EQ(0, dma(d, s, 20 * i + 7, 1));
+		ASSERT_EQ(0, set_policy(vm, id, other));
+		ASSERT_EQ(0, dma_pages(d, s, 20 * i + 7, 1));
 		if (other == ALL)
-			want_all(s);
+			shadow_wrote_all(s);
 		if (i & 2)
 			READ(s);
-		ASSERT_EQ(0, policy(vm, id, DEVICE));
-		EXPECT_EQ(IOMMU_DIRTY_PROVIDER_DEVICE, provider(vm));
-		ASSERT_EQ(0, dma(d, s, 20 * i + 9, 1));
+		ASSERT_EQ(0, set_policy(vm, id, DEVICE));
+		EXPECT_EQ(IOMMU_DIRTY_PROVIDER_DEVICE, get_provider(vm, vm->ioas));
+		ASSERT_EQ(0, dma_pages(d, s, 20 * i + 9, 1));
 		if (other == ALL)
-			want_all(s);
+			shadow_wrote_all(s);
 		READ(s);
 		READ(s);
-		ASSERT_EQ(0, policy(vm, d->devid, 0));
+		ASSERT_EQ(0, set_policy(vm, d->devid, 0));
 	}
-	EXPECT_EQ(0, lost(vm));
+	EXPECT_EQ(0, get_lost(vm));
 }
 
 /* One log, two HWPTs that are read */
@@ -519,12 +447,12 @@ TEST_F(own, device_moves)
 	struct dsim *d = &self->dev;
 	uint32_t hwpt[2] = { vm->hwpt };
 
-	ASSERT_EQ(0, policy(vm, vm->ioas, DEVICE));
+	ASSERT_EQ(0, set_policy(vm, vm->ioas, DEVICE));
 	BEGIN();
 	ASSERT_EQ(0, vm_alloc_hwpt(vm, d, DIRTY, &hwpt[1]));
 	ASSERT_EQ(0, vm_track(vm, hwpt[1], true));
 	for (unsigned int i = 0; i < 10; i++) {
-		ASSERT_EQ(0, dma(d, s, 16 * i, 3));
+		ASSERT_EQ(0, dma_pages(d, s, 16 * i, 3));
 		if (i % 3 == 0) {
 			READ(s);
 		}
@@ -535,7 +463,7 @@ TEST_F(own, device_moves)
 		vm->hwpt = hwpt[(i + 1) % 2];
 		READ(s);
 	}
-	EXPECT_EQ(0, lost(vm));
+	EXPECT_EQ(0, get_lost(vm));
 }
 
 /* It knows addresses only, so it can track one address space at a time */
@@ -548,11 +476,11 @@ TEST_F(own, one_ioas_at_a_time)
 
 	ASSERT_EQ(0, vm_alloc_ioas(&other));
 	ASSERT_EQ(0, vm_alloc_hwpt(&other, d, DIRTY, &other.hwpt));
-	ASSERT_EQ(0, policy(vm, d->devid, DEVICE));
+	ASSERT_EQ(0, set_policy(vm, d->devid, DEVICE));
 	BEGIN();
 	ASSERT_EQ(0, vm_track(&other, other.hwpt, true));
 	EXPECT_EQ(-EINVAL, dsim_attach(d, other.hwpt));
-	ASSERT_EQ(0, dma(d, s, 5, 1));
+	ASSERT_EQ(0, dma_pages(d, s, 5, 1));
 	READ(s);
 	ASSERT_EQ(0, dsim_detach(d));
 	EXPECT_EQ(0, dsim_attach(d, other.hwpt));
@@ -589,7 +517,7 @@ static void *churn_policy(void *data)
 
 	for (unsigned int i = 0; !__atomic_load_n(&c->stop, __ATOMIC_RELAXED) &&
 	     !c->rc; i++)
-		c->rc = policy(c->vm, c->dev, i % 2 ? DEVICE : DEVICE | IOMMU);
+		c->rc = set_policy(c->vm, c->dev, i % 2 ? DEVICE : DEVICE | IOMMU);
 	return NULL;
 }
 
@@ -611,7 +539,7 @@ TEST_F(own, under_load)
 	ASSERT_EQ(0, pthread_create(&thread[0], NULL, churn_mappings, &c[0]));
 	ASSERT_EQ(0, pthread_create(&thread[1], NULL, churn_policy, &c[1]));
 	for (unsigned int i = 0; now_ms() < end; i++) {
-		ASSERT_EQ(0, dma(d, s, i * 7 % 200, 1 + i % 9));
+		ASSERT_EQ(0, dma_pages(d, s, i * 7 % 200, 1 + i % 9));
 		if (i % 3 == 2)
 			continue;
 		ASSERT_EQ(0, shadow_read(s, vm->hwpt, 0));
@@ -630,7 +558,7 @@ TEST_F(own, under_load)
 	EXPECT_EQ(0, shadow_lost(s, &first));
 	shadow_clean(s);
 	READ(s);
-	ASSERT_EQ(0, dma(d, s, 11, 2));
+	ASSERT_EQ(0, dma_pages(d, s, 11, 2));
 	READ(s);
 	EXPECT_TRUE(shadow_data_equal(s));
 }

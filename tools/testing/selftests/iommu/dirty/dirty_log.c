@@ -16,6 +16,7 @@
 
 #include "kselftest_harness.h"
 #include "dsim_user.h"
+#include "policy_user.h"
 #include "log_user.h"
 #include "../../../../../drivers/iommu/iommufd/iommufd_test.h"
 
@@ -27,7 +28,6 @@
 #define SIZES_MIXED	0x7f000UL
 
 #define DIRTY		IOMMU_HWPT_ALLOC_DIRTY_TRACKING
-#define ALL		(1U << IOMMU_DIRTY_PROVIDER_ALL)
 #define IOVA		IOMMU_DIRTY_LOG_IOVA
 #define USER		IOMMU_DIRTY_LOG_USER
 #define IN_FILE		IOMMU_DIRTY_LOG_FILE
@@ -780,18 +780,6 @@ FIXTURE_TEARDOWN(coverage)
 	}
 }
 
-static int policy(struct vm *vm, uint32_t id, uint32_t providers)
-{
-	struct iommu_dirty_set_policy cmd = {
-		.size = sizeof(cmd),
-		.flags = providers ? 0 : IOMMU_DIRTY_POLICY_INHERIT,
-		.id = id,
-		.providers = providers,
-	};
-
-	return ioctl(vm->iommufd, IOMMU_DIRTY_SET_POLICY, &cmd) ? -errno : 0;
-}
-
 /* Of the 64 pages at DATA_IOVA, by address or by memory */
 static int open_64(struct dlog *log, struct vm *vm, uint32_t flags, void *mem)
 {
@@ -830,8 +818,7 @@ TEST_F(coverage, uncovered_is_refused)
 		EXPECT_EQ(-EINVAL, dsim_attach(&self->noad, self->plain));
 		EXPECT_EQ(-EINVAL, dsim_attach(&self->noad, vm->ioas));
 		/* nor can it move there, or what stands for the other one go */
-		EXPECT_EQ(-EBUSY, policy(vm, self->ad.devid,
-					 1U << IOMMU_DIRTY_PROVIDER_DEVICE));
+		EXPECT_EQ(-EBUSY, set_policy(vm, self->ad.devid, DEVICE));
 		ASSERT_EQ(0, dsim_detach(&self->ad));
 		ASSERT_EQ(0, dsim_attach(&self->ad, vm->hwpt));
 		ASSERT_EQ(0, dlog_close(&log));
@@ -866,7 +853,7 @@ TEST_F(coverage, all_is_dirty)
 	uint64_t got, dirty;
 	struct dlog log;
 
-	ASSERT_EQ(0, policy(vm, self->noad.devid, ALL));
+	ASSERT_EQ(0, set_policy(vm, self->noad.devid, ALL));
 	ASSERT_EQ(0, dsim_attach(&self->noad, self->plain));
 	ASSERT_EQ(0, open_64(&log, vm, IOVA, self->mem));
 	for (int i = 0; i < 3; i++) {

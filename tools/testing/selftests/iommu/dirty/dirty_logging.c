@@ -8,7 +8,7 @@
 #include <sys/mman.h>
 
 #include "kselftest_harness.h"
-#include "dsim_user.h"
+#include "policy_user.h"
 
 #define NAME	"selftest-log"
 #define OTHER	"selftest-log2"
@@ -91,21 +91,6 @@ FIXTURE_TEARDOWN(logging)
 
 /* ---- What tests do ---- */
 
-static int dma(struct dsim *d, struct shadow *s, unsigned int first,
-	       unsigned int pages)
-{
-	struct dsim_desc desc = {
-		.op = DSIM_OP_FILL,
-		.dst = DATA_IOVA + first * SZ_4K,
-		.len = pages * SZ_4K,
-		.value = 0x1234567890abcdefULL * (first + 1),
-	};
-	uint32_t slot = d->tail;
-
-	shadow_desc(s, slot, &desc);
-	return dsim_run(d, &desc) != DSIM_DESC_DONE;
-}
-
 /* Ring and data, as one range */
 static int start(struct dsim *d, struct shadow *s)
 {
@@ -176,12 +161,12 @@ TEST_F(logging, reports)
 
 	if (!HAS_IT())
 		SKIP(return, "the base kernel asks devices only");
-	ASSERT_EQ(0, dma(d, s, 0, 20));
+	ASSERT_EQ(0, dma_pages(d, s, 0, 20));
 	ASSERT_EQ(0, start(d, s));
 	shadow_clean(s);
 	REPORT(d, s);
 	for (unsigned int i = 0; i < 10; i++) {
-		ASSERT_EQ(0, dma(d, s, 23 * i, 1 + i));
+		ASSERT_EQ(0, dma_pages(d, s, 23 * i, 1 + i));
 		if (i % 3 == 2)
 			continue;
 		REPORT(d, s);
@@ -193,10 +178,10 @@ TEST_F(logging, reports)
 	ASSERT_EQ(0, dsim_log_stop(d));
 	EXPECT_EQ(-EINVAL, dsim_log_report(d, s->start, s->size, SZ_4K, s->got));
 	/* and once more */
-	ASSERT_EQ(0, dma(d, s, 0, 20));
+	ASSERT_EQ(0, dma_pages(d, s, 0, 20));
 	ASSERT_EQ(0, start(d, s));
 	shadow_clean(s);
-	ASSERT_EQ(0, dma(d, s, 100, 20));
+	ASSERT_EQ(0, dma_pages(d, s, 100, 20));
 	REPORT(d, s);
 }
 
@@ -256,7 +241,7 @@ TEST_F(logging, each_gets_all)
 	ASSERT_EQ(0, start(d, s));
 	ASSERT_EQ(0, start(o, s));
 	shadow_clean(s);
-	ASSERT_EQ(0, dma(d, s, 7, 1));
+	ASSERT_EQ(0, dma_pages(d, s, 7, 1));
 	REPORT(o, s);
 	REPORT(d, s);
 	shadow_clean(s);
@@ -299,7 +284,7 @@ TEST_F(logging, ends)
 	EXPECT_EQ(-EINVAL, dsim_log_report(d, s->start, s->size, SZ_4K, s->got));
 	ASSERT_EQ(0, start(d, s));
 	shadow_clean(s);
-	ASSERT_EQ(0, dma(d, s, 1, 1));
+	ASSERT_EQ(0, dma_pages(d, s, 1, 1));
 	REPORT(d, s);
 	/* to another address space; the first one can go */
 	ASSERT_EQ(0, vm_alloc_ioas(&other));
@@ -356,7 +341,7 @@ TEST_F(logging, bad_input)
 	EXPECT_EQ(-EOVERFLOW, dsim_log_report(d, ~0xfffULL, 2 * SZ_4K, SZ_4K,
 					      s->got));
 	shadow_clean(s);
-	ASSERT_EQ(0, dma(d, s, 1, 1));
+	ASSERT_EQ(0, dma_pages(d, s, 1, 1));
 	/* a bitmap that is none takes nothing */
 	EXPECT_EQ(-EFAULT, dsim_log_report(d, s->start, s->size, SZ_4K, (void *)8));
 	EXPECT_EQ(-EFAULT, dsim_log_report(d, s->start, s->size, SZ_4K,
@@ -412,14 +397,14 @@ TEST_F(logging, migrates)
 			.length = PAGES / REGIONS * SZ_4K,
 		};
 	ASSERT_EQ(0, dsim_log_start(d, regions, REGIONS, &page_size));
-	ASSERT_EQ(0, dma(d, s, 0, PAGES));
+	ASSERT_EQ(0, dma_pages(d, s, 0, PAGES));
 	memcpy(dest, vm->data, PAGES * SZ_4K);
 	for (unsigned int round = 0; round < 5; round++) {
 		for (unsigned int i = 0; i < 10; i++)
-			ASSERT_EQ(0, dma(d, s, (round * 50 + i * 11) % 250,
-					 1 + i % 5));
+			ASSERT_EQ(0, dma_pages(d, s, (round * 50 + i * 11) % 250,
+					       1 + i % 5));
 		ASSERT_EQ(0, send_round(d, vm, regions, page_size, dest));
-		ASSERT_EQ(0, dma(d, s, round, 1));
+		ASSERT_EQ(0, dma_pages(d, s, round, 1));
 	}
 	ASSERT_EQ(0, dsim_mig_set(d, VFIO_DEVICE_STATE_STOP, NULL));
 	ASSERT_EQ(0, send_round(d, vm, regions, page_size, dest));

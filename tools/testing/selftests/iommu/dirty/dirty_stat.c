@@ -13,10 +13,7 @@
 #include <sys/wait.h>
 
 #include "kselftest_harness.h"
-#include "dsim_user.h"
-#ifndef IOMMU_DIRTY_GET_COVERAGE /* the base's headers have none of it */
-#include "../../../../../include/uapi/linux/iommufd_dirty.h"
-#endif
+#include "policy_user.h"
 
 #define DEBUGFS	"/sys/kernel/debug"
 #define TABLES	DEBUGFS "/iommufd_dirty"
@@ -165,17 +162,12 @@ TEST_F(stat, counts_what_was_written)
 /* What nobody tracks is said without being asked for */
 TEST_F(stat, untracked_devices)
 {
-	struct iommu_dirty_set_policy policy = {
-		.size = sizeof(policy),
-		.providers = 1 << IOMMU_DIRTY_PROVIDER_DEVICE,
-		.id = self->dev.devid,
-	};
+	struct vm *vm = &self->vm;
 
-	ASSERT_EQ(0, ioctl(self->vm.iommufd, IOMMU_DIRTY_SET_POLICY, &policy));
+	ASSERT_EQ(0, set_policy(vm, self->dev.devid, DEVICE));
 	ASSERT_EQ(0, ours("0"));
 	EXPECT_TRUE(says("NOT TRACKED (iommu: policy, device: no_support, all: policy)"));
-	policy.providers = 1 << IOMMU_DIRTY_PROVIDER_ALL;
-	ASSERT_EQ(0, ioctl(self->vm.iommufd, IOMMU_DIRTY_SET_POLICY, &policy));
+	ASSERT_EQ(0, set_policy(vm, self->dev.devid, ALL));
 	ASSERT_EQ(0, ours("0"));
 	EXPECT_TRUE(says("all dirty at every read (iommu: policy, device: no_support)"));
 }
