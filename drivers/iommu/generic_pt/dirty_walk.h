@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Reading the dirty bits of a table of the lowest level
+ * Reading the dirty bits of a page table quickly
  *
- * All of its items are leaf entries, or parts of contiguous ones, and of a guest's
- * memory most are there. To decode each on its own takes many times what it takes
- * to read them, so they are looked at by words: what up to 64 items have in common
- * says whether one of them is dirty, and their dirty bits make one word of what
- * is reported.
+ * Tables of the lowest level are read by words: all of their items are leaf
+ * entries, or parts of contiguous ones, and of a guest's memory most are there. To
+ * decode each on its own takes many times what it takes to read them. What eight
+ * items have in common says whether one of them is dirty, and the dirty bits of a
+ * table make eight words of what is reported.
  *
  * A format takes part by saying where its items have the dirty bit. It defines
  *
@@ -17,6 +17,12 @@
  *   pt_item_make_write_clean(item, entry)
  *			Clear the dirty bit of an item that was read as @entry, dirty
  *
+ * Tables that nobody used are not read at all, where hardware says so
+ * (PT_FEAT_TABLE_ACCESSED). Such a format also defines
+ *
+ *   PT_TABLE_ACCESSED	the bit that hardware sets in an entry that points to a table
+ *			whenever a walk goes through it
+ *
  * Part of iommu_pt.h.
  */
 #ifndef __GENERIC_PT_DIRTY_WALK_H
@@ -24,62 +30,110 @@
 
 #ifdef PT_ITEM_DIRTY
 
+#define ITEMS_OF_WORD	64
+#define ITEM_WORDS	(BIT(PT_TABLEMEM_LG2SZ) / sizeof(u64) / ITEMS_OF_WORD)
+
 static inline bool pt_has_items(const struct pt_state *pts)
 {
 	return pts->level == 0;
 }
 
-/* All bits that some of the items up to @end have */
-static inline u64 or_items(const struct pt_state *pts, unsigned int end)
+static inline u64 item_bit(u64 entry, unsigned int bit)
 {
-	const u64 *item = pt_cur_table(pts, const u64) + pts->index;
-	const u64 *last = pt_cur_table(pts, const u64) + end;
-	u64 any = 0;
-
-	for (; item + 8 <= last; item += 8)
-		any |= READ_ONCE(item[0]) | READ_ONCE(item[1]) |
-		       READ_ONCE(item[2]) | READ_ONCE(item[3]) |
-		       READ_ONCE(item[4]) | READ_ONCE(item[5]) |
-		       READ_ONCE(item[6]) | READ_ONCE(item[7]);
-	for (; item != last; item++)
-		any |= READ_ONCE(*item);
-	return any;
+	return (u64)!!(entry & PT_ITEM_DIRTY) << bit;
 }
 
-static inline u64 gather_dirty(const struct pt_state *pts, unsigned int end)
+/* The dirty bits of eight items, and in @any all bits that some of them have */
+static __always_inline u64 read_eight(const u64 *item, u64 *any)
+{
+	u64 a = READ_ONCE(item[0]), b = READ_ONCE(item[1]);
+	u64 c = READ_ONCE(item[2]), d = READ_ONCE(item[3]);
+	u64 e = READ_ONCE(item[4]), f = READ_ONCE(item[5]);
+	u64 g = READ_ONCE(item[6]), h = READ_ONCE(item[7]);
+	u64 some = a | b | c | d | e | f | g | h;
+
+	*any |= some;
+	if (!(some & PT_ITEM_DIRTY))
+		return 0;
+	if (a & b & c & d & e & f & g & h & PT_ITEM_DIRTY)
+		return 0xff;
+	return item_bit(a, 0) | item_bit(b, 1) | item_bit(c, 2) |
+	       item_bit(d, 3) | item_bit(e, 4) | item_bit(f, 5) |
+	       item_bit(g, 6) | item_bit(h, 7);
+}
+
+/* The same of up to 64, from the current one to @end; bit 0 is the first of 64 */
+static inline u64 read_word(const struct pt_state *pts, unsigned int end,
+			    u64 *any)
 {
 	const u64 *table = pt_cur_table(pts, const u64);
-	unsigned int i;
-	u64 bits = 0;
+	unsigned int i = pts->index;
+	u64 bits = 0, entry;
 
-	for (i = pts->index; i != end; i++)
-		bits |= (u64)!!(READ_ONCE(table[i]) & PT_ITEM_DIRTY) << (i % 64);
+	*any = 0;
+	while (i != end) {
+		if (i % 8 == 0 && end - i >= 8) {
+			bits |= read_eight(table + i, any) <<
+				(i % ITEMS_OF_WORD);
+			i += 8;
+			continue;
+		}
+		entry = READ_ONCE(table[i]);
+		*any |= entry;
+		bits |= item_bit(entry, i % ITEMS_OF_WORD);
+		i++;
+	}
 	return bits;
 }
 
-/* Of the 64 items around the current one, @bits are dirty */
-static inline void record_items(struct pt_state *pts, u64 bits,
+static inline void clean_item(u64 *item)
+{
+	pt_item_make_write_clean(item, READ_ONCE(*item));
+}
+
+static inline void clean_word(u64 *items, u64 bits)
+{
+	unsigned int i;
+
+	if (bits == U64_MAX) {
+		for (i = 0; i != ITEMS_OF_WORD; i += 4) {
+			clean_item(&items[i]);
+			clean_item(&items[i + 1]);
+			clean_item(&items[i + 2]);
+			clean_item(&items[i + 3]);
+		}
+		return;
+	}
+	for (; bits; bits &= bits - 1)
+		clean_item(&items[__ffs64(bits)]);
+}
+
+/* Report what is dirty in the table of @va and following, and clean it */
+static inline void record_items(struct pt_state *pts, pt_vaddr_t va,
+				const u64 *words,
 				struct pt_iommu_dirty_args *dirty)
 {
 	unsigned int lg2sz = pt_table_item_lg2sz(pts);
-	u64 *items = pt_cur_table(pts, u64) + round_down(pts->index, 64);
-	pt_vaddr_t va, first, end;
-	unsigned int i;
+	unsigned int w, first = 0, end = 0;
 
-	pt_index_to_va(pts);
-	va = log2_set_mod(pts->range->va, 0, lg2sz + 6);
 	if (dirty->dirty->bitmap)
-		iova_bitmap_set_bits(dirty->dirty->bitmap, va, lg2sz, bits);
+		iova_bitmap_set_words(dirty->dirty->bitmap, va, lg2sz, words,
+				      ITEM_WORDS);
 	if (dirty->flags & IOMMU_DIRTY_NO_CLEAR)
 		return;
 
-	first = va + log2_mul(__ffs64(bits), lg2sz);
-	end = va + log2_mul(fls64(bits), lg2sz);
-	for (; bits; bits &= bits - 1) {
-		i = __ffs64(bits);
-		pt_item_make_write_clean(&items[i], READ_ONCE(items[i]));
+	for (w = 0; w != ITEM_WORDS; w++) {
+		if (!words[w])
+			continue;
+		if (!end)
+			first = w * ITEMS_OF_WORD + __ffs64(words[w]);
+		end = w * ITEMS_OF_WORD + fls64(words[w]);
+		clean_word(pt_cur_table(pts, u64) + w * ITEMS_OF_WORD,
+			   words[w]);
 	}
-	iommu_iotlb_gather_add_range(dirty->dirty->gather, first, end - first);
+	iommu_iotlb_gather_add_range(dirty->dirty->gather,
+				     va + log2_mul(first, lg2sz),
+				     log2_mul(end - first, lg2sz));
 }
 
 /* One by one, up to @end or the end of a contiguous entry that goes on there */
@@ -98,21 +152,25 @@ static inline void read_entries(struct pt_state *pts, unsigned int end,
 static inline void read_items(struct pt_state *pts,
 			      struct pt_iommu_dirty_args *dirty)
 {
+	pt_vaddr_t va = log2_set_mod(pts->range->va, 0, pt_table_oa_lg2sz(pts));
+	u64 words[ITEM_WORDS] = {}, bits, any, some = 0;
 	unsigned int end;
-	u64 any;
 
 	_pt_iter_first(pts);
 	while (pts->index < pts->end_index) {
-		end = min(round_down(pts->index, 64) + 64U, pts->end_index);
-		any = or_items(pts, end);
+		end = min(round_down(pts->index, ITEMS_OF_WORD) + ITEMS_OF_WORD,
+			  pts->end_index);
+		bits = read_word(pts, end, &any);
 		if (any & PT_ITEM_CONTIG) {
 			read_entries(pts, end, dirty);
 			continue;
 		}
-		if (any & PT_ITEM_DIRTY)
-			record_items(pts, gather_dirty(pts, end), dirty);
+		words[pts->index / ITEMS_OF_WORD] = bits;
+		some |= bits;
 		pts->index = end;
 	}
+	if (some)
+		record_items(pts, va, words, dirty);
 }
 
 #else
@@ -125,6 +183,144 @@ static inline bool pt_has_items(const struct pt_state *pts)
 static inline void read_items(struct pt_state *pts,
 			      struct pt_iommu_dirty_args *dirty)
 {
+}
+
+#endif
+
+#ifdef PT_TABLE_ACCESSED
+
+/*
+ * Skipping what was not accessed
+ *
+ * Hardware sets A in each entry that a walk goes through, before it reads the next
+ * one: where A of an entry to a table is clear, no walk came by since it was cleared,
+ * and no D was set below. Except that an IOMMU may keep the entry in a
+ * paging-structure cache, from where it walks on and sets no A. So a read of dirty
+ * bits takes the accessed ones first: A becomes LOOK, a bit for software, and what
+ * is cached of all these entries is flushed. Only then are the tables below entries
+ * with LOOK read. Whatever is written through them from the flush on sets A again,
+ * for the next read.
+ *
+ * IOTLBs know nothing but what was accessed, so this flush empties them, once for
+ * each read.
+ *
+ * An entry that lies in the range with a part only keeps its bits, and so do all
+ * when nothing is to be cleared; either bit is a reason to read the table. Reading
+ * without a bitmap is how tracking starts: then all are to be looked at next time.
+ *
+ * VT-d specification, sections 3.6 and 9.7 (first stage), 3.7 and 9.8 (second stage,
+ * with SSADE): accessed flags; 6.2: paging-structure caches; 6.5.2.3 and 6.5.2.4:
+ * their invalidation, with IH clear.
+ */
+enum {
+	SW_BIT_LOOK = 1,
+};
+
+static inline void change_entry(struct pt_state *pts, u64 clear, u64 set)
+{
+	u64 *entry = pt_cur_table(pts, u64) + pts->index;
+	u64 seen = READ_ONCE(*entry);
+
+	/* Hardware may be setting A */
+	while (!try_cmpxchg64(entry, &seen, (seen & ~clear) | set))
+		;
+}
+
+static inline bool is_whole(const struct pt_state *pts)
+{
+	return pt_entry_fully_covered(pts, pt_table_item_lg2sz(pts));
+}
+
+/* Until it is flushed, what is cached of the entry sets no A */
+static inline void gather_table(const struct pt_state *pts,
+				struct iommu_iotlb_gather *gather)
+{
+	iommu_iotlb_gather_add_range(gather, pts->range->va,
+				     log2_to_int(pt_table_item_lg2sz(pts)));
+	gather->pt.table_levels_bitmap |= BIT(pts->level);
+}
+
+static inline int __take_accessed(struct pt_range *range, void *arg,
+				  unsigned int level, struct pt_table_p *table)
+{
+	struct pt_state pts = pt_init(range, level, table);
+	struct iommu_iotlb_gather *gather = arg;
+	int ret;
+
+	for_each_pt_level_entry(&pts) {
+		if (pts.type != PT_ENTRY_TABLE ||
+		    !(pts.entry & PT_TABLE_ACCESSED))
+			continue;
+		if (is_whole(&pts)) {
+			change_entry(&pts, PT_TABLE_ACCESSED,
+				     pt_sw_bit(SW_BIT_LOOK));
+			gather_table(&pts, gather);
+		}
+		if (level == 1)
+			continue;
+		ret = pt_descend(&pts, arg, __take_accessed);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+static inline int take_accessed(struct iommu_domain *domain,
+				struct pt_range range,
+				const struct pt_iommu_dirty_args *dirty)
+{
+	struct iommu_iotlb_gather *gather = dirty->dirty->gather;
+	int ret;
+
+	if (!pt_feature(range.common, PT_FEAT_TABLE_ACCESSED) ||
+	    !dirty->dirty->bitmap || (dirty->flags & IOMMU_DIRTY_NO_CLEAR))
+		return 0;
+	ret = pt_walk_range(&range, __take_accessed, gather);
+	if (gather->pt.table_levels_bitmap)
+		iommu_iotlb_sync(domain, gather);
+	return ret;
+}
+
+static __always_inline int read_table(struct pt_state *pts,
+				      struct pt_iommu_dirty_args *dirty,
+				      pt_level_fn_t fn)
+{
+	const u64 look = pt_sw_bit(SW_BIT_LOOK);
+	bool starts = !dirty->dirty->bitmap;
+	u64 entry = pts->entry;
+	bool whole;
+	int ret;
+
+	if (!pts_feature(pts, PT_FEAT_TABLE_ACCESSED))
+		return pt_descend(pts, dirty, fn);
+	if (!(entry & (PT_TABLE_ACCESSED | look)) && !starts)
+		return 0;
+
+	whole = is_whole(pts);
+	ret = pt_descend(pts, dirty, fn);
+	if (ret || (dirty->flags & IOMMU_DIRTY_NO_CLEAR))
+		return ret;
+	if (starts)
+		change_entry(pts, 0, look);
+	else if (whole && (entry & look))
+		change_entry(pts, look, 0);
+	return 0;
+}
+
+#else
+
+static inline int take_accessed(struct iommu_domain *domain,
+				struct pt_range range,
+				const struct pt_iommu_dirty_args *dirty)
+{
+	return 0;
+}
+
+static __always_inline int read_table(struct pt_state *pts,
+				      struct pt_iommu_dirty_args *dirty,
+				      pt_level_fn_t fn)
+{
+	return pt_descend(pts, dirty, fn);
 }
 
 #endif

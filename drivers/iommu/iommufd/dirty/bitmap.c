@@ -50,13 +50,38 @@ static void set_pending(struct dirty_bitmap *bitmap, unsigned long index)
 	xa_unlock_irqrestore(&bitmap->chunks, flags);
 }
 
-static void clear_pending(struct dirty_bitmap *bitmap, unsigned long index)
+static bool all_pending(struct dirty_bitmap *bitmap,
+			const unsigned long *index, unsigned int n)
+{
+	while (n--)
+		if (!xa_get_mark(&bitmap->chunks, index[n], PENDING))
+			return false;
+	return true;
+}
+
+static void set_all_pending(struct dirty_bitmap *bitmap,
+			    const unsigned long *index, unsigned int n)
+{
+	unsigned long flags;
+
+	if (all_pending(bitmap, index, n))
+		return;
+	xa_lock_irqsave(&bitmap->chunks, flags);
+	while (n--)
+		__xa_set_mark(&bitmap->chunks, index[n], PENDING);
+	xa_unlock_irqrestore(&bitmap->chunks, flags);
+}
+
+static void clear_all_pending(struct dirty_bitmap *bitmap,
+			      const unsigned long *index, unsigned int n)
 {
 	unsigned long flags;
 
 	xa_lock_irqsave(&bitmap->chunks, flags);
-	__xa_clear_mark(&bitmap->chunks, index, PENDING);
+	while (n--)
+		__xa_clear_mark(&bitmap->chunks, index[n], PENDING);
 	xa_unlock_irqrestore(&bitmap->chunks, flags);
+	smp_mb(); /* the marks before the bits; pairs with the setter's */
 }
 
 /**
@@ -273,11 +298,28 @@ EXPORT_SYMBOL_IF_KUNIT(dirty_bitmap_set);
 
 /* ---- Cursor ---- */
 
+static void cursor_mark(struct dirty_cursor *cursor)
+{
+	smp_mb(); /* the bits before the marks are looked at */
+	set_all_pending(cursor->bitmap, cursor->left, cursor->nr_left);
+	cursor->nr_left = 0;
+}
+
+static void cursor_leave(struct dirty_cursor *cursor)
+{
+	if (!cursor->chunk)
+		return;
+	cursor->chunk = NULL;
+	cursor->left[cursor->nr_left++] = cursor->index;
+	if (cursor->nr_left == DIRTY_MARKS)
+		cursor_mark(cursor);
+}
+
 static bool cursor_move(struct dirty_cursor *cursor, unsigned long index)
 {
 	if (cursor->chunk && index == cursor->index)
 		return true;
-	dirty_cursor_finish(cursor);
+	cursor_leave(cursor);
 	cursor->index = index;
 	cursor->chunk = xa_load(&cursor->bitmap->chunks, index);
 	if (!cursor->chunk)
@@ -348,11 +390,9 @@ EXPORT_SYMBOL_IF_KUNIT(dirty_cursor_set);
  */
 void dirty_cursor_finish(struct dirty_cursor *cursor)
 {
-	if (!cursor->chunk)
-		return;
-	smp_mb(); /* the bits before the mark is looked at */
-	set_pending(cursor->bitmap, cursor->index);
-	cursor->chunk = NULL;
+	cursor_leave(cursor);
+	if (cursor->nr_left)
+		cursor_mark(cursor);
 }
 EXPORT_SYMBOL_IF_KUNIT(dirty_cursor_finish);
 
@@ -618,7 +658,10 @@ static unsigned long take_word(unsigned long *word, unsigned long mask)
 	return mask & atomic_long_fetch_andnot(mask, as_atomic(word));
 }
 
-/* Calls @fn with each word of bits [@first, @last] of a chunk that has any set */
+/*
+ * Calls @fn with each word of bits [@first, @last] of a chunk that has any set. The
+ * mark of one that is to be cleared was cleared before.
+ */
 static __always_inline void walk_chunk(struct dirty_bitmap *bitmap,
 				       unsigned long index, unsigned int first,
 				       unsigned int last, bool clear,
@@ -627,10 +670,6 @@ static __always_inline void walk_chunk(struct dirty_bitmap *bitmap,
 	unsigned long *chunk = xa_load(&bitmap->chunks, index);
 	unsigned int w;
 
-	if (clear) {
-		clear_pending(bitmap, index);
-		smp_mb(); /* the mark before the bits; pairs with the setter's */
-	}
 	for (w = BIT_WORD(first); w <= BIT_WORD(last); w++) {
 		unsigned long mask = ~0UL, word;
 
@@ -651,10 +690,20 @@ static __always_inline void walk_chunk(struct dirty_bitmap *bitmap,
 		set_pending(bitmap, index);
 }
 
-static void give_part(struct transfer *t, const struct part *part)
+/* As many as have their marks cleared at once */
+static void give_parts(struct transfer *t, const struct part *parts,
+		       unsigned int n)
 {
-	walk_chunk(t->bitmap, part->index, part->first, part->last, t->clear,
-		   give_word, t);
+	unsigned long index[DIRTY_MARKS];
+	unsigned int i;
+
+	for (i = 0; i != n; i++)
+		index[i] = parts[i].index;
+	if (t->clear)
+		clear_all_pending(t->bitmap, index, n);
+	for (i = 0; i != n; i++)
+		walk_chunk(t->bitmap, index[i], parts[i].first, parts[i].last,
+			   t->clear, give_word, t);
 }
 
 /**
@@ -670,14 +719,25 @@ static void give_part(struct transfer *t, const struct part *part)
 void dirty_bitmap_take(struct dirty_bitmap *bitmap, unsigned long iova,
 		       unsigned long last, dirty_word_fn_t fn, void *data)
 {
-	unsigned long index = iova >> chunk_shift(bitmap);
+	unsigned long at = iova >> chunk_shift(bitmap);
 	unsigned long end = last >> chunk_shift(bitmap);
+	unsigned long index[DIRTY_MARKS];
+	unsigned int i, n;
 	void *chunk;
 
-	for (chunk = xa_find(&bitmap->chunks, &index, end, PENDING); chunk;
-	     chunk = xa_find_after(&bitmap->chunks, &index, end, PENDING)) {
-		walk_chunk(bitmap, index, first_bit(bitmap, index, iova),
-			   last_bit(bitmap, index, last), true, fn, data);
+	chunk = xa_find(&bitmap->chunks, &at, end, PENDING);
+	while (chunk) {
+		for (n = 0; chunk && n != DIRTY_MARKS; n++) {
+			index[n] = at;
+			chunk = xa_find_after(&bitmap->chunks, &at, end,
+					      PENDING);
+		}
+		clear_all_pending(bitmap, index, n);
+		for (i = 0; i != n; i++)
+			walk_chunk(bitmap, index[i],
+				   first_bit(bitmap, index[i], iova),
+				   last_bit(bitmap, index[i], last), true, fn,
+				   data);
 		cond_resched();
 	}
 }
@@ -708,7 +768,7 @@ int dirty_bitmap_read(struct dirty_bitmap *bitmap,
 		.clear = clear,
 		.count = count,
 	};
-	unsigned long i;
+	unsigned long i, n;
 	int rc;
 
 	rc = find_parts(&t);
@@ -717,8 +777,9 @@ int dirty_bitmap_read(struct dirty_bitmap *bitmap,
 	rc = pin_pages(&t);
 	if (rc)
 		goto out;
-	for (i = 0; i != t.nr_parts; i++) {
-		give_part(&t, &t.parts[i]);
+	for (i = 0; i != t.nr_parts; i += n) {
+		n = min(t.nr_parts - i, DIRTY_MARKS);
+		give_parts(&t, &t.parts[i], n);
 		cond_resched();
 	}
 out:

@@ -86,21 +86,28 @@ struct dirty_bitmap {
 	unsigned int shift;
 };
 
+/* Marks that are changed at once: to lock for each costs more than to change it */
+#define DIRTY_MARKS	32
+
 /**
  * struct dirty_cursor - where a walk over many bits stands
  * @bitmap: the bitmap
  * @index: of @chunk
  * @chunk: the chunk last written to, or NULL
  * @missed: a bit was set where there is no chunk
+ * @nr_left: how many of @left there are
+ * @left: chunks written to before, whose marks are not yet set
  *
- * Spares looking up the chunk for each word.  The chunk's mark is set when the
- * walk moves on, and at its end.  Chunks are not freed meanwhile.
+ * Spares looking up the chunk for each word, and locking for each mark.  All marks
+ * are set at the end of the walk.  Chunks are not freed meanwhile.
  */
 struct dirty_cursor {
 	struct dirty_bitmap *bitmap;
 	unsigned long index;
 	unsigned long *chunk;
 	bool missed;
+	unsigned int nr_left;
+	unsigned long left[DIRTY_MARKS];
 };
 
 /**
@@ -462,10 +469,10 @@ int iommufd_dirty_reader_read(struct io_pagetable *iopt,
 void iommufd_dirty_record_slow(struct iommufd_dirty_tracker *tracker,
 			       struct iommufd_dirty_provider *provider,
 			       unsigned long iova, unsigned long last);
-void iommufd_dirty_record_bits(struct iommufd_dirty_tracker *tracker,
-			       struct iommufd_dirty_provider *provider,
-			       unsigned long iova, unsigned int shift,
-			       u64 bits);
+void iommufd_dirty_record_words(struct iommufd_dirty_tracker *tracker,
+				struct iommufd_dirty_provider *provider,
+				unsigned long iova, unsigned int shift,
+				const u64 *words, unsigned int nr);
 void iommufd_dirty_push(struct iommufd_dirty_tracker *tracker,
 			struct iommufd_dirty_provider *provider,
 			unsigned long iova, unsigned long last);

@@ -47,23 +47,23 @@ static void domain_sink_range(void *data, unsigned long iova, size_t length)
 			     iova + length - 1);
 }
 
-/* The same of entries of the smallest size, many at once */
-static void domain_sink_bits(void *data, unsigned long iova,
-			     unsigned int shift, u64 bits)
+/* The same of a table of the smallest entries */
+static void domain_sink_words(void *data, unsigned long iova,
+			      unsigned int shift, const u64 *words,
+			      unsigned int nr)
 {
 	struct iommufd_hwpt_paging *hwpt = data;
 	struct iommufd_dirty_hwpt *dirty = &hwpt->dirty;
-	unsigned long first = iova + ((unsigned long)__ffs64(bits) << shift);
 
-	if (first - dirty->gather->end >= FLUSH_GAP)
-		flush_before(dirty, first);
-	iommufd_dirty_record_bits(&hwpt->ioas->iopt.dirty, &dirty->iommu, iova,
-				  shift, bits);
+	if (iova - dirty->gather->end >= FLUSH_GAP)
+		flush_before(dirty, iova);
+	iommufd_dirty_record_words(&hwpt->ioas->iopt.dirty, &dirty->iommu, iova,
+				   shift, words, nr);
 }
 
 static const struct iova_bitmap_sink domain_sink = {
 	.set = domain_sink_range,
-	.set_bits = domain_sink_bits,
+	.set_words = domain_sink_words,
 };
 
 /*
@@ -93,20 +93,25 @@ static int walk(struct io_pagetable *iopt,
 	struct iommu_domain *domain = provider->hwpt->common.domain;
 	struct iommu_iotlb_gather gather;
 	struct iommu_dirty_bitmap bitmap;
-	struct iopt_area *area;
+	struct iopt_area *area, *next;
 	int rc = 0;
 
 	iommu_dirty_bitmap_init(&bitmap, sink, &gather);
 	dirty->gather = &gather;
 	dirty->flushes = MAX_FLUSHES;
 	for (area = iopt_area_iter_first(iopt, iova, last); area && !rc;
-	     area = iopt_area_iter_next(area, iova, last)) {
+	     area = next) {
 		unsigned long first = max(iova, iopt_area_iova(area));
 		unsigned long end = min(last, iopt_area_last_iova(area));
 
+		next = iopt_area_iter_next(area, iova, last);
 		/* Being mapped or unmapped, which looks after itself */
 		if (!area->pages)
 			continue;
+		/* In one go, so that tables with parts of two are read as a whole */
+		for (; next && next->pages && iopt_area_iova(next) == end + 1;
+		     next = iopt_area_iter_next(next, iova, last))
+			end = min(last, iopt_area_last_iova(next));
 		/*
 		 * An entry of the page table may be larger than the range, then
 		 * all of it is recorded; what lies outside waits for whoever asks

@@ -133,19 +133,9 @@ void iommufd_dirty_record_slow(struct iommufd_dirty_tracker *tracker,
 }
 EXPORT_SYMBOL_IF_KUNIT(iommufd_dirty_record_slow);
 
-/**
- * iommufd_dirty_record_bits() - Up to 64 pages were written
- * @tracker: the tracker
- * @provider: who says so; it is being collected from
- * @iova: what bit 0 of @bits stands for, aligned to what all of them do
- * @shift: log2 of the bytes of a page
- * @bits: the pages
- *
- * Context: as iommufd_dirty_record().
- */
-void iommufd_dirty_record_bits(struct iommufd_dirty_tracker *tracker,
-			       struct iommufd_dirty_provider *provider,
-			       unsigned long iova, unsigned int shift, u64 bits)
+static void record_word(struct iommufd_dirty_tracker *tracker,
+			struct iommufd_dirty_provider *provider,
+			unsigned long iova, unsigned int shift, u64 bits)
 {
 	if (shift == provider->shift && BITS_PER_LONG == 64) {
 		flush_word(tracker, provider);
@@ -160,6 +150,29 @@ void iommufd_dirty_record_bits(struct iommufd_dirty_tracker *tracker,
 		iommufd_dirty_record(tracker, provider, first,
 				     first + ((1UL << shift) - 1));
 	}
+}
+
+/**
+ * iommufd_dirty_record_words() - Many pages were written
+ * @tracker: the tracker
+ * @provider: who says so; it is being collected from
+ * @iova: what bit 0 of the first word stands for, aligned to what a word does
+ * @shift: log2 of the bytes of a page
+ * @words: the pages
+ * @nr: how many words
+ *
+ * Context: as iommufd_dirty_record().
+ */
+void iommufd_dirty_record_words(struct iommufd_dirty_tracker *tracker,
+				struct iommufd_dirty_provider *provider,
+				unsigned long iova, unsigned int shift,
+				const u64 *words, unsigned int nr)
+{
+	unsigned int i;
+
+	for (i = 0; i != nr; i++, iova += 64UL << shift)
+		if (words[i])
+			record_word(tracker, provider, iova, shift, words[i]);
 }
 
 static void push(struct iommufd_dirty_tracker *tracker,

@@ -28,7 +28,7 @@ static enum dsim_fault translate(struct dsim_port *port, u64 iova, u8 access,
 		port->stats.hits++;
 	} else {
 		port->stats.walks++;
-		fault = dsim_walk(&port->domain->root, iova, access,
+		fault = dsim_walk(&port->domain->root, &port->tlb, iova, access,
 				  dsim_tlb_recalls_dirty(&port->tlb, iova),
 				  &xlate);
 		port->stats.a_set += xlate.a_set;

@@ -153,10 +153,34 @@ struct dsim_xlate {
 	bool d_set;
 };
 
-enum dsim_fault dsim_walk(const struct dsim_root *root, u64 iova, u8 access,
-			  bool keep_clean, struct dsim_xlate *out);
+struct dsim_tlb;
 
-/* ---- IOTLB ---- */
+enum dsim_fault dsim_walk(const struct dsim_root *root, struct dsim_tlb *tlb,
+			  u64 iova, u8 access, bool keep_clean,
+			  struct dsim_xlate *out);
+
+/* ---- IOTLB and paging-structure caches ---- */
+
+#define DSIM_CACHED_LEVELS	3
+#define DSIM_CACHED_TABLES	16
+
+/**
+ * struct dsim_table - where a walk may begin, instead of at the top
+ * @iova: first address that goes through the table, aligned to their size
+ * @pa: where the table lies
+ * @size_lg2: log2 of the size of all that goes through it; 0 is an empty entry
+ * @level: of its entries
+ * @perm: DSIM_PERM_* that all entries on the way to it grant
+ *
+ * While it is cached, no accessed bit is set on the way to the table.
+ */
+struct dsim_table {
+	u64 iova;
+	u64 pa;
+	u8 size_lg2;
+	u8 level;
+	u8 perm;
+};
 
 #define DSIM_TLB_ENTRIES_DEFAULT	256
 #define DSIM_TLB_ENTRIES_MAX		65536
@@ -167,6 +191,8 @@ enum dsim_fault dsim_walk(const struct dsim_root *root, u64 iova, u8 access,
  * @order: log2 of the number of entries
  * @sizes: bit n set: entries of size 2^n may be present
  * @sticky_dirty: fault injection, see dsim_tlb_flush()
+ * @tables: paging-structure caches, one for each level of entries that point to
+ *	    tables, from the lowest on; direct mapped by address
  *
  * An entry remembers whether D is set in the page table, so that writes through
  * it touch the table once.  Nothing but a flush makes it forget; clearing D in
@@ -177,6 +203,7 @@ struct dsim_tlb {
 	unsigned int order;
 	u64 sizes;
 	bool sticky_dirty;
+	struct dsim_table tables[DSIM_CACHED_LEVELS][DSIM_CACHED_TABLES];
 };
 
 int dsim_tlb_init(struct dsim_tlb *tlb, unsigned int nr);
@@ -186,6 +213,10 @@ bool dsim_tlb_lookup(const struct dsim_tlb *tlb, u64 iova, u8 access,
 bool dsim_tlb_recalls_dirty(const struct dsim_tlb *tlb, u64 iova);
 void dsim_tlb_insert(struct dsim_tlb *tlb, const struct dsim_xlate *xlate);
 unsigned int dsim_tlb_flush(struct dsim_tlb *tlb, u64 start, u64 last);
+const struct dsim_table *dsim_tlb_table(const struct dsim_tlb *tlb, u64 iova);
+void dsim_tlb_insert_table(struct dsim_tlb *tlb, unsigned int level,
+			   const struct dsim_table *table);
+void dsim_tlb_flush_tables(struct dsim_tlb *tlb, u64 start, u64 last);
 
 /* ---- IOMMU and its view of a device ---- */
 

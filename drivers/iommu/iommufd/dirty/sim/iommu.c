@@ -26,12 +26,15 @@
 	(IS_ENABLED(CONFIG_IOMMUFD_TEST) || IS_ENABLED(CONFIG_IOMMUFD_DIRTY_SIM))
 
 /*
- * Where the kernel can, x86-64 entries of a table that is tracked start clean.
- * Again, one that knows of us does.
+ * Where the kernel can, x86-64 entries of a table that is tracked start clean, and
+ * accessed bits say where to look for dirty ones.  Again, one that knows of us does.
  */
 #if IS_ENABLED(CONFIG_IOMMUFD_DIRTY_SIM)
-#define X86_64_TRACKED	BIT(PT_FEAT_X86_64_START_CLEAN)
+#define VTDSS_TRACKED	BIT(PT_FEAT_TABLE_ACCESSED)
+#define X86_64_TRACKED \
+	(BIT(PT_FEAT_X86_64_START_CLEAN) | BIT(PT_FEAT_TABLE_ACCESSED))
 #else
+#define VTDSS_TRACKED	0
 #define X86_64_TRACKED	0
 #endif
 
@@ -45,7 +48,8 @@ static struct dsim_domain *to_dsim_domain(struct iommu_domain *domain)
 
 /* ---- Flushes ---- */
 
-static void flush_range(struct dsim_domain *dom, u64 start, u64 last)
+static void flush_range(struct dsim_domain *dom, u64 start, u64 last,
+			bool tables)
 {
 	struct dsim_port *port;
 
@@ -53,20 +57,26 @@ static void flush_range(struct dsim_domain *dom, u64 start, u64 last)
 	list_for_each_entry(port, &dom->ports, node) {
 		guard(spinlock)(&port->lock);
 		port->stats.flushed += dsim_tlb_flush(&port->tlb, start, last);
+		if (tables)
+			dsim_tlb_flush_tables(&port->tlb, start, last);
 		port->stats.flushes++;
 	}
 }
 
 static void dsim_flush_iotlb_all(struct iommu_domain *domain)
 {
-	flush_range(to_dsim_domain(domain), 0, U64_MAX);
+	flush_range(to_dsim_domain(domain), 0, U64_MAX, true);
 }
 
 static void dsim_iotlb_sync(struct iommu_domain *domain,
 			    struct iommu_iotlb_gather *gather)
 {
+	bool tables = !iommu_pages_list_empty(&gather->freelist) ||
+		      gather->pt.table_levels_bitmap;
+
 	if (gather->start <= gather->end)
-		flush_range(to_dsim_domain(domain), gather->start, gather->end);
+		flush_range(to_dsim_domain(domain), gather->start, gather->end,
+			    tables);
 	iommu_put_pages_list(&gather->freelist);
 }
 
@@ -85,6 +95,7 @@ static void attach(struct dsim_port *port, struct dsim_domain *dom)
 	scoped_guard(spinlock, &port->lock) {
 		port->domain = NULL;
 		dsim_tlb_flush(&port->tlb, 0, U64_MAX);
+		dsim_tlb_flush_tables(&port->tlb, 0, U64_MAX);
 	}
 
 	if (dom) {
@@ -143,7 +154,7 @@ static int dsim_set_dirty_tracking(struct iommu_domain *domain, bool enable)
 		return 0;
 	/* A context entry changes: every translation made under it must go */
 	WRITE_ONCE(dom->root.ad, enable);
-	flush_range(dom, 0, U64_MAX);
+	flush_range(dom, 0, U64_MAX, true);
 	return 0;
 }
 
@@ -177,7 +188,8 @@ static int vtdss_init(struct dsim_domain *dom, bool dirty)
 	struct pt_iommu_vtdss_cfg cfg = {
 		.common.hw_max_vasz_lg2 = 48,
 		.common.hw_max_oasz_lg2 = 52,
-		.common.features = BIT(PT_FEAT_FLUSH_RANGE),
+		.common.features = BIT(PT_FEAT_FLUSH_RANGE) |
+				   (dirty ? VTDSS_TRACKED : 0),
 		.top_level = 3,
 	};
 	struct pt_iommu_vtdss_hw_info info;
@@ -312,14 +324,14 @@ static const struct iommu_dirty_ops dsim_armlpae_dirty_ops = {
 
 static void armlpae_flush_all(void *cookie)
 {
-	flush_range(cookie, 0, U64_MAX);
+	flush_range(cookie, 0, U64_MAX, true);
 }
 
 /* A table went; it is freed as soon as no walk uses it any more */
 static void armlpae_flush_walk(unsigned long iova, size_t size, size_t granule,
 			       void *cookie)
 {
-	flush_range(cookie, iova, iova + size - 1);
+	flush_range(cookie, iova, iova + size - 1, true);
 }
 
 static void armlpae_add_page(struct iommu_iotlb_gather *gather,

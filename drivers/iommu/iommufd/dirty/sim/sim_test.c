@@ -144,7 +144,7 @@ static u64 *entry_at(struct tables *t, unsigned int level)
 static enum dsim_fault walk(struct tables *t, u64 iova, u8 access,
 			    struct dsim_xlate *x)
 {
-	return dsim_walk(&t->root, iova, access, false, x);
+	return dsim_walk(&t->root, NULL, iova, access, false, x);
 }
 
 /* ---- Walker ---- */
@@ -240,7 +240,7 @@ static void walk_keep_clean(struct kunit *test)
 	struct dsim_xlate x;
 
 	*entry_at(t, 0) = leaf_entry(f->id, 0, 0x1000, R | W);
-	KUNIT_ASSERT_EQ(test, dsim_walk(&t->root, IOVA, W, true, &x),
+	KUNIT_ASSERT_EQ(test, dsim_walk(&t->root, NULL, IOVA, W, true, &x),
 			DSIM_FAULT_NONE);
 	KUNIT_EXPECT_FALSE(test, is_dirty(f, *entry_at(t, 0)));
 	KUNIT_EXPECT_TRUE(test, x.dirty);
@@ -625,14 +625,14 @@ static void walk_agrees(struct kunit *test)
 			u64 off = prandom_u32_state(&rnd) % len;
 
 			KUNIT_ASSERT_EQ(test, DSIM_FAULT_NONE,
-					dsim_walk(&dom->root, iova + off, W,
+					dsim_walk(&dom->root, NULL, iova + off, W,
 						  false, &x));
 			KUNIT_ASSERT_EQ(test, x.pa + (iova + off - x.iova),
 					pa + off);
 		}
 		/* And a hole after each */
 		KUNIT_ASSERT_EQ(test, DSIM_FAULT_NOT_PRESENT,
-				dsim_walk(&dom->root, iova + len, R, false,
+				dsim_walk(&dom->root, NULL, iova + len, R, false,
 					  &x));
 		iova += len + SZ_4K;
 	}
@@ -731,7 +731,7 @@ static void access(struct kunit *test, struct dsim_domain *dom, u64 iova,
 	struct dsim_xlate x;
 
 	KUNIT_ASSERT_EQ(test, DSIM_FAULT_NONE,
-			dsim_walk(&dom->root, iova, perm, false, &x));
+			dsim_walk(&dom->root, NULL, iova, perm, false, &x));
 }
 
 static void read_dirty(struct kunit *test, struct dsim_domain *dom, u64 iova,
@@ -809,20 +809,20 @@ static void ref_set(void *data, unsigned long iova, size_t len)
 	bitmap_set(ref->seen, (iova - REF_BASE) / SZ_4K, len / SZ_4K);
 }
 
-static void ref_set_bits(void *data, unsigned long iova, unsigned int shift,
-			 u64 bits)
+static void ref_set_words(void *data, unsigned long iova, unsigned int shift,
+			  const u64 *words, unsigned int nr)
 {
 	struct ref *ref = data;
 	unsigned int i;
 
-	for (i = 0; i != 64; i++)
-		if (bits & BIT_ULL(i))
+	for (i = 0; i != nr * 64; i++)
+		if (words[i / 64] & BIT_ULL(i % 64))
 			__set_bit((iova - REF_BASE) / SZ_4K + i, ref->seen);
 }
 
 static const struct iova_bitmap_sink ref_sinks[] = {
 	{ .set = ref_set },
-	{ .set = ref_set, .set_bits = ref_set_bits },
+	{ .set = ref_set, .set_words = ref_set_words },
 };
 
 static void ref_map(struct kunit *test, struct dsim_domain *dom,
@@ -1011,7 +1011,7 @@ static int write_all_the_time(void *data)
 	struct dsim_xlate x;
 
 	while (!kthread_should_stop()) {
-		if (!dsim_walk(&w->dom->root, w->iova, W, false, &x))
+		if (!dsim_walk(&w->dom->root, NULL, w->iova, W, false, &x))
 			w->d_set += x.d_set;
 		cond_resched();
 	}

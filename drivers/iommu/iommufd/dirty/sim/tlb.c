@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The IOTLB of the simulated IOMMU
+ * The IOTLB of the simulated IOMMU, and its paging-structure caches
  *
  * Translations of any size, one structure for all, direct mapped.  A page of
  * 1 GiB is one entry: once it is known to be dirty, no write within it reaches
@@ -188,3 +188,72 @@ unsigned int dsim_tlb_flush(struct dsim_tlb *tlb, u64 start, u64 last)
 	return flushed;
 }
 EXPORT_SYMBOL_IF_KUNIT(dsim_tlb_flush);
+
+static unsigned int table_slot(u64 iova, u8 size_lg2)
+{
+	return (iova >> size_lg2) % DSIM_CACHED_TABLES;
+}
+
+static u64 table_last(const struct dsim_table *table)
+{
+	return table->iova + (BIT_ULL(table->size_lg2) - 1);
+}
+
+/**
+ * dsim_tlb_table() - The lowest table on the way to an address that is cached
+ * @tlb: the caches
+ * @iova: the address
+ *
+ * Return: the table, or NULL; then the walk begins at the top.
+ */
+const struct dsim_table *dsim_tlb_table(const struct dsim_tlb *tlb, u64 iova)
+{
+	unsigned int i;
+
+	for (i = 0; i != DSIM_CACHED_LEVELS; i++) {
+		u8 size_lg2 = 12 + 9 * (i + 1);
+		const struct dsim_table *t =
+			&tlb->tables[i][table_slot(iova, size_lg2)];
+
+		if (t->size_lg2 && iova >= t->iova && iova <= table_last(t))
+			return t;
+	}
+	return NULL;
+}
+EXPORT_SYMBOL_IF_KUNIT(dsim_tlb_table);
+
+/**
+ * dsim_tlb_insert_table() - Remember where a walk went through
+ * @tlb: the caches
+ * @level: of the entry that points to the table, at least 1; not all are cached
+ * @table: the table; its @size_lg2 is that of what the entry stands for
+ */
+void dsim_tlb_insert_table(struct dsim_tlb *tlb, unsigned int level,
+			   const struct dsim_table *table)
+{
+	if (level > DSIM_CACHED_LEVELS)
+		return;
+	tlb->tables[level - 1][table_slot(table->iova, table->size_lg2)] =
+		*table;
+}
+EXPORT_SYMBOL_IF_KUNIT(dsim_tlb_insert_table);
+
+/**
+ * dsim_tlb_flush_tables() - Forget tables on the way to any address of a range
+ * @tlb: the caches
+ * @start: first address
+ * @last: last address
+ *
+ * Nothing more than that: hardware keeps what other addresses go through, also
+ * where it lies below an entry that was forgotten.
+ */
+void dsim_tlb_flush_tables(struct dsim_tlb *tlb, u64 start, u64 last)
+{
+	struct dsim_table *t = &tlb->tables[0][0];
+	struct dsim_table *end = t + DSIM_CACHED_LEVELS * DSIM_CACHED_TABLES;
+
+	for (; t != end; t++)
+		if (t->size_lg2 && t->iova <= last && table_last(t) >= start)
+			t->size_lg2 = 0;
+}
+EXPORT_SYMBOL_IF_KUNIT(dsim_tlb_flush_tables);

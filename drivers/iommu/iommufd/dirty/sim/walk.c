@@ -301,11 +301,29 @@ static bool skipped_bits_zero(u64 iova, unsigned int from, unsigned int to)
 	return !(iova & GENMASK_ULL(level_shift(from) - 1, level_shift(to + 1)));
 }
 
+static void cache_table(struct dsim_tlb *tlb, u64 iova, unsigned int level,
+			const struct dsim_pte *pte, u8 perm)
+{
+	u8 size_lg2 = level_shift(level);
+
+	if (!tlb)
+		return;
+	dsim_tlb_insert_table(tlb, level, &(struct dsim_table){
+		.iova = iova & ~(BIT_ULL(size_lg2) - 1),
+		.pa = pte->pa,
+		.size_lg2 = size_lg2,
+		.level = pte->level,
+		.perm = perm,
+	});
+}
+
 /* One attempt; -EAGAIN when an entry changed under it */
-static int try_walk(const struct dsim_root *root, u64 iova, u8 access,
-		    bool keep_clean, struct dsim_xlate *out)
+static int try_walk(const struct dsim_root *root, struct dsim_tlb *tlb,
+		    u64 iova, u8 access, bool keep_clean,
+		    struct dsim_xlate *out)
 {
 	const struct dsim_format *format = root->format;
+	const struct dsim_table *cached = NULL;
 	u64 top = READ_ONCE(root->top);
 	unsigned int level = (top & ~TABLE_ADDR) - 1;
 	u64 table = top & TABLE_ADDR;
@@ -317,6 +335,13 @@ static int try_walk(const struct dsim_root *root, u64 iova, u8 access,
 
 	if (!iova_in_range(format, level + 1, iova))
 		return DSIM_FAULT_RANGE;
+	if (tlb)
+		cached = dsim_tlb_table(tlb, iova);
+	if (cached) {
+		level = cached->level;
+		table = cached->pa;
+		perm = cached->perm;
+	}
 	for (;;) {
 		entry = entry_of(table, iova, level);
 		if (!entry)
@@ -340,6 +365,7 @@ static int try_walk(const struct dsim_root *root, u64 iova, u8 access,
 				return -EAGAIN;
 			out->a_set += !(seen & format->accessed);
 		}
+		cache_table(tlb, iova, level, &pte, perm);
 		table = pte.pa;
 		level = pte.level;
 	}
@@ -371,6 +397,8 @@ static int try_walk(const struct dsim_root *root, u64 iova, u8 access,
 /**
  * dsim_walk() - Translate an address as the IOMMU's hardware does
  * @root: the page table
+ * @tlb: has the paging-structure caches, which the walk begins at and adds to; NULL:
+ *	 there are none
  * @iova: the address
  * @access: DSIM_PERM_* that the request needs
  * @keep_clean: fault injection: do not set D for a write
@@ -383,15 +411,16 @@ static int try_walk(const struct dsim_root *root, u64 iova, u8 access,
  *
  * Return: DSIM_FAULT_NONE, or why the translation failed.
  */
-enum dsim_fault dsim_walk(const struct dsim_root *root, u64 iova, u8 access,
-			  bool keep_clean, struct dsim_xlate *out)
+enum dsim_fault dsim_walk(const struct dsim_root *root, struct dsim_tlb *tlb,
+			  u64 iova, u8 access, bool keep_clean,
+			  struct dsim_xlate *out)
 {
 	u8 a_set = 0;
 	int ret;
 
 	do {
 		*out = (struct dsim_xlate){ .a_set = a_set };
-		ret = try_walk(root, iova, access, keep_clean, out);
+		ret = try_walk(root, tlb, iova, access, keep_clean, out);
 		a_set = out->a_set;
 		if (ret == -EAGAIN)
 			cpu_relax();

@@ -283,12 +283,15 @@ FIXTURE_VARIANT(exact)
 	bool huge;
 	/* the base maps what is dirty already, until it is first read */
 	bool born_dirty_on_base;
+	/* the IOMMU sets accessed bits in entries that point to tables */
+	bool accessed_tables;
 };
 
 FIXTURE_VARIANT_ADD(exact, vtdss_4k)
 {
 	.config = { .format = "vtdss", .page_sizes = SZ_4K },
 	.data_size = DATA_4K,
+	.accessed_tables = true,
 };
 
 FIXTURE_VARIANT_ADD(exact, vtdss_2m)
@@ -322,6 +325,7 @@ FIXTURE_VARIANT_ADD(exact, x86_64_4k)
 {
 	.config = { .format = "x86_64", .page_sizes = SZ_4K },
 	.data_size = DATA_4K,
+	.accessed_tables = true,
 };
 
 FIXTURE_VARIANT_ADD(exact, x86_64_2m)
@@ -1018,6 +1022,8 @@ static int read_pages(struct dsim *d, struct shadow *s, uint64_t iova,
  * What is dirty is far apart: the IOTLB keeps what it knows of the pages between,
  * which are clean. Each page here has a place of its own in it: it goes by page
  * number, modulo 256.
+ *
+ * Not where accessed bits say what to read: there, a read flushes what was accessed.
  */
 #define MIDDLE_PAGES	32U
 
@@ -1036,6 +1042,8 @@ TEST_F_TIMEOUT(exact, iotlb_between_far_apart_pages, LONG)
 
 	if (!LEAVES_ARE_4K)
 		SKIP(return, "once for each format will do");
+	if (!on_base() && variant->accessed_tables)
+		SKIP(return, "a read flushes all that was accessed");
 	ASSERT_EQ(0, window_init(&wide, vm, RING_IOVA, end - RING_IOVA));
 	/* no hole: the base reads no further */
 	for (uint64_t at = DATA_IOVA + vm->data_size; at < end;
