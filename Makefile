@@ -9,7 +9,7 @@ testbed := tools/testbed
 help:
 	@echo 'make demo    from a bare machine to a live migration under DMA, proven page by page'
 	@echo 'make test    all tests, on both machines and both kernels'
-	@echo 'make bench   what reading dirty pages costs, on the base kernel and on ours, and what dirty logs cost'
+	@echo 'make bench   what reading dirty pages costs, by every provider, the base kernel beside ours'
 	@echo 'make check   style and static checks of our files'
 	@echo "make parity  the base's own iommufd selftests, on the base kernel and on ours"
 	@echo 'make clean   remove the build folder'

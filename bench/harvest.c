@@ -1,106 +1,238 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * harvest REPEATS GB...: measures, in a test machine, what it costs to read dirty
- * pages over the simulator, and what its DMA costs. Prints for bench/report:
+ * harvest [-b FAULT] REPEATS CASE...: measures, in a test machine, what it costs to
+ * learn which pages devices wrote, over the simulator, and what that costs their DMA.
+ * CASE is SOURCE:LEAF:DEVICES:GB:TASK[,TASK...], as bench/plan makes them:
+ *
+ *	SOURCE	who knows what was written, and how it is read: see source.c
+ *	LEAF	4K or 2M, of the page table
+ *	DEVICES	that write to the same memory, each to its share of the pages
+ *	GB	of IOVA; all of it is read at once
+ *	TASK	none, spread, cluster, 1%, 10%, all: which pages are written before each
+ *		read, see dirts[]; fill, map, memory; or limit, that of the machine
+ *
+ * Prints for bench/report, times in ns:
  *
  *	kernel RELEASE
- *	get FORMAT LEAVES DIRTY NS	one IOMMU_HWPT_GET_DIRTY_BITMAP, for each
- *					size of the guest
- *	fill FORMAT PAGES NS		FILL of that many clean 4 KiB pages, for
- *					the first size
- *	none FORMAT			no dirty tracking for it in this kernel
+ *	read SOURCE LEAF DEVICES GB DIRT PAGES NS
+ *	fill SOURCE on|off PAGES NS	DMA of that many pages, which are clean
+ *	map SOURCE on|off PAGES NS	and unmap: of that many pages
+ *	unmap SOURCE on|off PAGES NS
+ *	memory SOURCE GB BYTES		what tracking takes, from the machine's free memory
+ *	limit entries|bits LEAF GB NS	memory is read as large as that: a word for each
+ *					leaf, or a bit for each page
+ *	none SOURCE			this kernel does not have it
  *	done
  *
- * No time is printed before its result was compared with what the device wrote,
- * bit by bit: a kernel that forgets pages is quick.
+ * on and off: while pages are tracked, or not. No time of a read or of DMA is printed
+ * before its result was compared with what the devices wrote, bit by bit: a kernel that
+ * forgets pages is quick.
+ *
+ * FAULT makes the simulator do wrong, so that it can be seen that this is noticed: mute,
+ * no_flush, or slow=US, see Documentation/driver-api/iommufd-dirty-sim.rst.
  */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+#include <unistd.h>
+#include <sys/ioctl.h>
 #include <sys/param.h>
 #include <sys/utsname.h>
 
-#include "dsim_user.h"
+#include "source.h"
 
-#define NAME		"bench"
 /* Mapped again and again, so that a large guest needs little memory */
 #define MEMORY		(64UL << 20)
+#define MAX_DEVICES	4
+#define RING_STEP	0x8000UL
+/* How many pages a FILL is measured with at most */
+#define FILL_BYTES	(256UL << 20)
 
-static const char * const formats[] = { "vtdss", "amdv1", "x86_64", "armlpae" };
-/* What a full ring can make dirty */
-#define MAX_GB		64
-/* One page of so many is dirty; 0 is none */
-static const size_t every[] = { 0, 100, 1 };
+/* One page of so many is written; or those side by side */
+static const struct dirt {
+	const char *name;
+	size_t every;
+	bool cluster;
+} dirts[] = {
+	{ .name = "none" },
+	{ .name = "spread", .every = 10000 },
+	{ .name = "cluster", .every = 10000, .cluster = true },
+	{ .name = "1%", .every = 100 },
+	{ .name = "10%", .every = 10 },
+	{ .name = "all", .every = 1 },
+};
 
 struct bench {
-	const char *format;
-	size_t leaves;
+	const char *label;
+	const struct source *source;
+	size_t leaf, gb, pages, memory;
+	unsigned int devices, repeats;
 	struct vm vm;
-	struct dsim dev;
-	unsigned long *want, *got;
+	struct dsim dev[MAX_DEVICES];
+	struct reader reader;
+	uint64_t *want, *got;
 };
+
+static const char *fault, *fault_value = "1";
 
 static void must(const struct bench *b, const char *what, int rc)
 {
 	if (!rc)
 		return;
-	fprintf(stderr, "error: %s: %s: %s\n", b->format, what, strerror(-rc));
+	fprintf(stderr, "error: %s: %s: %s\n", b->label, what, strerror(-rc));
 	exit(1);
 }
 
-static unsigned long long now_ns(void)
+static size_t bytes(const struct bench *b)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000000000ULL + ts.tv_nsec;
+	return b->gb << 30;
 }
 
-/* False when this kernel does not track dirty pages in this format */
+/* ---- The machine ---- */
+
+static void device_name(char *name, unsigned int i)
+{
+	sprintf(name, "bench%u", i);
+}
+
+static void make_device(struct bench *b, unsigned int i)
+{
+	struct dsim_config config = b->source->config;
+	char name[16], attr[32];
+
+	device_name(name, i);
+	config.page_sizes = SZ_4K | b->leaf;
+	must(b, "make a device", dsim_create(&b->dev[i], name, &config));
+	if (fault) {
+		snprintf(attr, sizeof(attr), "fault_%s", fault);
+		must(b, "inject the fault", dsim_set(name, attr, fault_value));
+	}
+	must(b, "open the device", dsim_open(&b->dev[i]));
+	must(b, "bind the device", dsim_bind(&b->dev[i], b->vm.iommufd));
+}
+
+/* Of the data, the longest run of pages in large leaves, as a power of two */
+static void choose_large(struct bench *b)
+{
+	struct vm *vm = &b->vm;
+	size_t best = 0, at = 0, run = 0;
+
+	for (size_t page = 0; page < vm->data_size / SZ_4K; page++) {
+		run = SZ_4K << (vm->leaf[page] - 12) == b->leaf ? run + 1 : 0;
+		if (run > best) {
+			best = run;
+			at = page + 1 - run;
+		}
+	}
+	if (!best) {
+		fprintf(stderr, "error: %s: no 2M of memory are contiguous\n", b->label);
+		exit(1);
+	}
+	vm->data += at * SZ_4K;
+	for (b->memory = b->leaf; 2 * b->memory <= best * SZ_4K;)
+		b->memory *= 2;
+	vm->data_size = b->memory;
+}
+
+/* Frames in order, so that there are leaves of 2M where they are wanted */
+static void get_memory(struct bench *b)
+{
+	struct vm *vm = &b->vm;
+	size_t large;
+
+	/* more of it, to choose from */
+	must(b, "get memory", vm_alloc_memory(vm, 3 * MEMORY, false));
+	vm->data_size = MEMORY;
+	b->memory = MEMORY;
+	if (b->leaf == SZ_4K || b->source->config.emulated)
+		return;
+	vm->data_size /= 2;
+	must(b, "put memory in order", vm_learn_leaves(vm, SZ_4K | b->leaf, &large));
+	choose_large(b);
+}
+
+/* The same memory once more: a copy needs not pin it again, which takes time */
+static int map_again(struct bench *b, unsigned long iova)
+{
+	struct iommu_ioas_copy copy = {
+		.size = sizeof(copy),
+		.flags = MAP_RW | IOMMU_IOAS_MAP_FIXED_IOVA,
+		.dst_ioas_id = b->vm.ioas,
+		.src_ioas_id = b->vm.ioas,
+		.length = b->memory,
+		.dst_iova = iova,
+		.src_iova = DATA_IOVA,
+	};
+
+	return ioctl(b->vm.iommufd, IOMMU_IOAS_COPY, &copy) ? -errno : 0;
+}
+
+/* False when this kernel does not track dirty pages of this source */
 static bool setup(struct bench *b)
 {
-	struct dsim_config config = { .format = b->format, .page_sizes = SZ_4K };
 	struct vm *vm = &b->vm;
 	int rc;
 
 	must(b, "open iommufd", vm_create(vm));
-	must(b, "make a device", dsim_create(&b->dev, NAME, &config));
-	must(b, "open the device", dsim_open(&b->dev));
-	must(b, "bind the device", dsim_bind(&b->dev, vm->iommufd));
-	rc = vm_alloc_hwpt(vm, &b->dev, IOMMU_HWPT_ALLOC_DIRTY_TRACKING,
-			   &vm->hwpt);
+	for (unsigned int i = 0; i < b->devices; i++)
+		make_device(b, i);
+	b->reader = (struct reader){
+		.source = b->source,
+		.vm = vm,
+		.dev = b->dev,
+		.devices = b->devices,
+		.bytes = bytes(b),
+	};
+	rc = reader_attach(&b->reader);
 	if (rc == -EOPNOTSUPP)
 		return false;
 	must(b, "make a page table", rc);
-	must(b, "attach", dsim_attach(&b->dev, vm->hwpt));
 
-	must(b, "get memory", vm_alloc_memory(vm, MEMORY, false));
+	get_memory(b);
 	must(b, "map memory", vm_map_memory(vm));
-	for (size_t at = MEMORY; at < b->leaves * SZ_4K; at += MEMORY)
-		must(b, "map memory again",
-		     vm_map(vm, DATA_IOVA + at, vm->data, MEMORY, MAP_RW));
+	for (size_t at = b->memory; at < bytes(b); at += b->memory)
+		must(b, "map memory again", map_again(b, DATA_IOVA + at));
 
-	b->want = calloc(b->leaves / 64, sizeof(*b->want));
-	b->got = calloc(b->leaves / 64, sizeof(*b->got));
+	b->want = calloc(b->pages / 64, sizeof(*b->want));
+	b->got = calloc(b->pages / 64, sizeof(*b->got));
 	if (!b->want || !b->got)
 		must(b, "get bitmaps", -ENOMEM);
-	must(b, "start the device", dsim_start(&b->dev, vm->ring));
-	must(b, "start tracking", vm_track(vm, vm->hwpt, true));
+	for (unsigned int i = 0; i < b->devices; i++)
+		must(b, "start the device",
+		     dsim_start_at(&b->dev[i], vm->ring + i * RING_STEP,
+				   RING_IOVA + i * RING_STEP));
 	return true;
 }
 
 static void teardown(struct bench *b)
 {
-	dsim_close(&b->dev);
+	char name[16];
+
+	for (unsigned int i = 0; i < b->devices; i++)
+		dsim_close(&b->dev[i]);
 	vm_destroy(&b->vm);
-	must(b, "remove the device", dsim_remove(NAME));
+	for (unsigned int i = 0; i < b->devices; i++) {
+		device_name(name, i);
+		must(b, "remove the device", dsim_remove(name));
+	}
 	free(b->want);
 	free(b->got);
 }
 
-/* What the device has written since the last call */
+/* ---- Tracking ---- */
+
+static void begin(struct bench *b)
+{
+	must(b, "start tracking", reader_begin(&b->reader));
+}
+
+static void end(struct bench *b)
+{
+	must(b, "stop tracking", reader_end(&b->reader));
+}
+
+/* What the devices have written since the last call */
 static unsigned long long read_dirty(struct bench *b)
 {
 	size_t lost = 0, extra = 0;
@@ -108,126 +240,344 @@ static unsigned long long read_dirty(struct bench *b)
 	int rc;
 
 	/* touches all of it too: no page fault is measured */
-	memset(b->got, 0, b->leaves / 8);
+	memset(b->got, 0, b->pages / 8);
 	ns = now_ns();
-	rc = vm_get_dirty(&b->vm, b->vm.hwpt, DATA_IOVA, b->leaves * SZ_4K, 0,
-			  b->got);
+	rc = reader_read(&b->reader, b->got);
 	ns = now_ns() - ns;
 	must(b, "read dirty pages", rc);
 
-	for (size_t i = 0; i < b->leaves / 64; i++) {
-		lost += __builtin_popcountl(b->want[i] & ~b->got[i]);
-		extra += __builtin_popcountl(b->got[i] & ~b->want[i]);
+	for (size_t i = 0; i < b->pages / 64; i++) {
+		uint64_t want = b->source->all ? ~0ULL : b->want[i];
+
+		lost += __builtin_popcountll(want & ~b->got[i]);
+		extra += __builtin_popcountll(b->got[i] & ~want);
 	}
 	if (lost || extra) {
 		fprintf(stderr, "error: %s: %zu pages lost, %zu not written\n",
-			b->format, lost, extra);
+			b->label, lost, extra);
 		exit(1);
 	}
 	return ns;
 }
 
-static void dma(struct bench *b, const struct dsim_desc *desc, size_t n)
+/* ---- What devices write ---- */
+
+static void clear_want(struct bench *b)
 {
-	for (size_t i = 0; i < n; i++)
-		dsim_put(&b->dev, &desc[i]);
-	must(b, "ring the doorbell", dsim_kick(&b->dev));
-	must(b, "wait for the device", dsim_wait(&b->dev));
+	memset(b->want, 0, b->pages / 8);
 }
 
-/* Make every @step-th page dirty */
-static void write_pages(struct bench *b, size_t step)
+/* A page is written, so its leaf is dirty */
+static void want_page(struct bench *b, size_t page)
 {
-	struct dsim_desc desc[RING_ENTRIES] = {};
-	size_t left = (b->leaves + step - 1) / step, n = 0;
+	const struct dsim_config *config = &b->source->config;
+	/* only page tables know leaves, all others pages */
+	size_t leaf = config->no_ad || config->emulated ? 1 : b->leaf / SZ_4K;
 
-	for (unsigned long dst = DATA_IOVA; left; n++) {
-		desc[n].op = DSIM_OP_SCATTER;
-		desc[n].dst = dst;
-		desc[n].stride = step * SZ_4K;
-		desc[n].count = left < DSIM_MAX_COUNT ? left : DSIM_MAX_COUNT;
-		dst += (unsigned long)desc[n].count * desc[n].stride;
-		left -= desc[n].count;
+	if (leaf == 1) {
+		b->want[page / 64] |= 1ULL << page % 64;
+		return;
 	}
-	dma(b, desc, n);
+	memset(&b->want[page / leaf * leaf / 64], 0xff, leaf / 8);
 }
 
-static void measure_get(struct bench *b, size_t step, unsigned int repeats)
+static void put(struct bench *b, unsigned int i, const struct dsim_desc *desc)
 {
-	size_t dirty = 0;
+	if (b->dev[i].tail - dsim_reg(&b->dev[i], DSIM_REG_HEAD) == RING_ENTRIES)
+		must(b, "fill the ring", -E2BIG);
+	dsim_put(&b->dev[i], desc);
+}
 
-	memset(b->want, 0, b->leaves / 8);
-	for (size_t i = 0; step && i < b->leaves; i += step, dirty++)
-		b->want[i / 64] |= 1UL << (i % 64);
+static void run(struct bench *b)
+{
+	for (unsigned int i = 0; i < b->devices; i++)
+		must(b, "ring the doorbell", dsim_kick(&b->dev[i]));
+	for (unsigned int i = 0; i < b->devices; i++)
+		must(b, "wait for the device", dsim_wait(&b->dev[i]));
+}
 
-	while (repeats--) {
-		if (step)
-			write_pages(b, step);
-		printf("get %s %zu %zu %llu\n", b->format, b->leaves, dirty,
-		       read_dirty(b));
+/* @nr pages, @step apart, from @page on, by device @i */
+static void scatter(struct bench *b, unsigned int i, size_t page, size_t step, size_t nr)
+{
+	for (size_t n; nr; nr -= n, page += n * step) {
+		struct dsim_desc desc = {
+			.op = DSIM_OP_SCATTER,
+			.dst = DATA_IOVA + page * SZ_4K,
+			.stride = step * SZ_4K,
+		};
+
+		n = MIN(nr, DSIM_MAX_COUNT);
+		desc.count = n;
+		put(b, i, &desc);
 	}
 }
 
-static void measure_fill(struct bench *b, unsigned int repeats)
+/* Which pages @dirt is of: @nr, @step apart, from @first on */
+static void choose(const struct bench *b, const struct dirt *dirt, size_t *first,
+		   size_t *step, size_t *nr)
 {
-	/* A ring full at most: how much there is more says nothing */
-	size_t n = MIN(b->leaves * SZ_4K / DSIM_MAX_LEN, RING_ENTRIES);
-	size_t pages = n * DSIM_MAX_LEN / SZ_4K;
-	struct dsim_desc desc[RING_ENTRIES] = {};
+	*nr = dirt->every ? (b->pages - 1) / dirt->every + 1 : 0;
+	*step = dirt->cluster ? 1 : dirt->every;
+	*first = dirt->cluster ? b->pages / 3 : 0;
+}
+
+static void write_pages(struct bench *b, const struct dirt *dirt)
+{
+	size_t first, step, nr, share;
+
+	choose(b, dirt, &first, &step, &nr);
+	for (unsigned int i = 0; i < b->devices; i++) {
+		share = (nr + b->devices - 1 - i) / b->devices;
+		scatter(b, i, first + i * step, step * b->devices, share);
+	}
+	run(b);
+}
+
+/* ---- What is measured ---- */
+
+static void measure_read(struct bench *b, const struct dirt *dirt)
+{
+	size_t first, step, nr;
+
+	choose(b, dirt, &first, &step, &nr);
+	clear_want(b);
+	for (size_t i = 0; i < nr; i++)
+		want_page(b, first + i * step);
+	for (unsigned int n = 0; n < b->repeats; n++) {
+		if (nr)
+			write_pages(b, dirt);
+		printf("read %s %s %u %zu %s %zu %llu\n", b->source->name,
+		       b->leaf == SZ_4K ? "4K" : "2M", b->devices, b->gb,
+		       dirt->name, nr, read_dirty(b));
+	}
+}
+
+static unsigned long long fill(struct bench *b, size_t size, __u64 value)
+{
 	unsigned long long ns;
 
-	memset(b->want, 0, b->leaves / 8);
-	memset(b->want, 0xff, pages / 8);
-	while (repeats--) {
-		for (size_t i = 0; i < n; i++) {
-			desc[i].op = DSIM_OP_FILL;
-			desc[i].dst = DATA_IOVA + i * DSIM_MAX_LEN;
-			desc[i].len = DSIM_MAX_LEN;
-			desc[i].value = repeats + 1;
-		}
-		ns = now_ns();
-		dma(b, desc, n);
-		ns = now_ns() - ns;
-		for (size_t i = 0; i < MEMORY; i += sizeof(__u64))
-			if (*(__u64 *)(b->vm.data + i) != repeats + 1)
-				must(b, "FILL left other data", -EIO);
-		read_dirty(b);
-		printf("fill %s %zu %llu\n", b->format, pages, ns);
+	for (size_t at = 0; at < size; at += DSIM_MAX_LEN) {
+		struct dsim_desc desc = {
+			.op = DSIM_OP_FILL,
+			.dst = DATA_IOVA + at,
+			.len = DSIM_MAX_LEN,
+			.value = value,
+		};
+
+		put(b, 0, &desc);
 	}
+	ns = now_ns();
+	run(b);
+	ns = now_ns() - ns;
+	for (size_t i = 0; i < b->memory; i += sizeof(__u64))
+		if (*(__u64 *)(b->vm.data + i) != value)
+			must(b, "FILL left other data", -EIO);
+	return ns;
+}
+
+static void measure_fill(struct bench *b, const char *when)
+{
+	size_t size = MIN(bytes(b), FILL_BYTES);
+
+	clear_want(b);
+	for (size_t page = 0; page < size / SZ_4K; page++)
+		want_page(b, page);
+	/* one more, which warms up */
+	for (unsigned int n = 0; n <= b->repeats; n++) {
+		unsigned long long ns = fill(b, size, n + 1);
+
+		if (b->reader.on)
+			read_dirty(b);
+		if (n)
+			printf("fill %s %s %zu %llu\n", b->source->name, when,
+			       size / SZ_4K, ns);
+	}
+}
+
+static void measure_map(struct bench *b, const char *when)
+{
+	unsigned long iova = DATA_IOVA + bytes(b);
+
+	for (unsigned int n = 0; n <= b->repeats; n++) {
+		unsigned long long start = now_ns(), mapped, unmapped;
+
+		must(b, "map", vm_map(&b->vm, iova, b->vm.data, b->memory, MAP_RW));
+		mapped = now_ns();
+		must(b, "unmap", vm_unmap(&b->vm, iova, b->memory));
+		unmapped = now_ns();
+		if (!n)
+			continue;
+		printf("map %s %s %zu %llu\n", b->source->name, when,
+		       b->memory / SZ_4K, mapped - start);
+		printf("unmap %s %s %zu %llu\n", b->source->name, when,
+		       b->memory / SZ_4K, unmapped - mapped);
+	}
+}
+
+static void on_and_off(struct bench *b, void (*measure)(struct bench *b, const char *when))
+{
+	measure(b, "on");
+	end(b);
+	measure(b, "off");
+	begin(b);
+}
+
+/* With what each CPU keeps for itself, which MemFree leaves out */
+static long free_bytes(const struct bench *b)
+{
+	FILE *f = fopen("/proc/sys/vm/stat_refresh", "r");
+	long pages = 0, n;
+	char line[128];
+
+	if (f) {
+		fgetc(f);
+		fclose(f);
+	}
+	f = fopen("/proc/zoneinfo", "r");
+	if (!f)
+		must(b, "read /proc/zoneinfo", -errno);
+	while (fgets(line, sizeof(line), f))
+		if (sscanf(line, " nr_free_pages %ld", &n) == 1 ||
+		    sscanf(line, " count: %ld", &n) == 1)
+			pages += n;
+	fclose(f);
+	return pages * SZ_4K;
+}
+
+static void measure_memory(struct bench *b)
+{
+	for (unsigned int n = 0; n < b->repeats; n++) {
+		long before, taken;
+
+		end(b);
+		/* the kernel frees some of it a moment later */
+		usleep(200000);
+		before = free_bytes(b);
+		begin(b);
+		taken = before - free_bytes(b);
+		printf("memory %s %zu %ld\n", b->source->name, b->gb, MAX(taken, 0));
+	}
+}
+
+static void read_once(struct bench *b, const char *what, size_t words)
+{
+	volatile uint64_t *memory = malloc(words * sizeof(*memory));
+
+	if (!memory)
+		must(b, "get memory", -ENOMEM);
+	memset((void *)memory, 1, words * sizeof(*memory));
+	for (unsigned int n = 0; n < b->repeats; n++) {
+		unsigned long long start = now_ns();
+
+		for (size_t i = 0; i < words; i++)
+			(void)memory[i];
+		printf("limit %s %s %zu %llu\n", what, b->leaf == SZ_4K ? "4K" : "2M",
+		       b->gb, now_ns() - start);
+	}
+	free((void *)memory);
+}
+
+static void measure_limit(struct bench *b)
+{
+	read_once(b, "entries", bytes(b) / b->leaf);
+	read_once(b, "bits", b->pages / 64);
+}
+
+static const struct task {
+	const char *name;
+	void (*fn)(struct bench *b, const char *when);
+	void (*fn_once)(struct bench *b);
+} tasks[] = {
+	{ "fill", measure_fill, NULL },
+	{ "map", measure_map, NULL },
+	{ "memory", NULL, measure_memory },
+	{ "limit", NULL, measure_limit },
+};
+
+static bool measure(struct bench *b, const char *name)
+{
+	for (size_t i = 0; i < ARRAY_LEN(dirts); i++)
+		if (!strcmp(name, dirts[i].name)) {
+			measure_read(b, &dirts[i]);
+			return true;
+		}
+	for (size_t i = 0; i < ARRAY_LEN(tasks); i++) {
+		if (strcmp(name, tasks[i].name))
+			continue;
+		if (tasks[i].fn)
+			on_and_off(b, tasks[i].fn);
+		else
+			tasks[i].fn_once(b);
+		return true;
+	}
+	return false;
+}
+
+/* ---- The front ---- */
+
+/* False when it is no case. Takes @arg apart. */
+static bool parse(struct bench *b, char *arg, char **list)
+{
+	char *word[5];
+
+	for (int i = 0; i < 5; i++)
+		if (!(word[i] = strsep(&arg, ":")))
+			return false;
+	b->source = find_source(word[0]);
+	b->leaf = strcmp(word[1], "2M") ? SZ_4K : SZ_2M;
+	b->devices = atoi(word[2]);
+	b->gb = atoi(word[3]);
+	b->pages = bytes(b) / SZ_4K;
+	*list = word[4];
+	return b->source && b->devices && b->devices <= MAX_DEVICES && b->gb;
+}
+
+static bool run_case(char *arg, unsigned int repeats)
+{
+	struct bench b = { .label = strdup(arg), .repeats = repeats };
+	char *list, *task;
+	bool known = true;
+
+	if (!b.label || !parse(&b, arg, &list))
+		return false;
+	if (setup(&b)) {
+		begin(&b);
+		/* caches are cold: not counted */
+		read_dirty(&b);
+		while (known && (task = strsep(&list, ",")))
+			known = measure(&b, task);
+		end(&b);
+	} else {
+		printf("none %s\n", b.source->name);
+	}
+	teardown(&b);
+	free((void *)b.label);
+	return known;
 }
 
 int main(int argc, char **argv)
 {
-	int repeats = argc > 2 ? atoi(argv[1]) : 0;
 	struct utsname name;
+	int opt, repeats;
 
+	while ((opt = getopt(argc, argv, "b:")) != -1) {
+		char *value = optarg;
+
+		if (opt != 'b')
+			return 2;
+		fault = strsep(&value, "=");
+		fault_value = value ?: "1";
+	}
+	repeats = optind < argc ? atoi(argv[optind]) : 0;
 	if (repeats < 1)
 		return 2;
-	for (int s = 2; s < argc; s++)
-		if (atoi(argv[s]) < 1 || atoi(argv[s]) > MAX_GB)
-			return 2;
 	uname(&name);
 	printf("kernel %s\n", name.release);
-	for (size_t f = 0; f < ARRAY_LEN(formats); f++) {
-		for (int s = 2; s < argc; s++) {
-			struct bench b = {
-				.format = formats[f],
-				.leaves = (size_t)atoi(argv[s]) << 30 >> 12,
-			};
-			bool tracks = setup(&b);
-
-			if (tracks) {
-				read_dirty(&b);	/* cold caches: not counted */
-				for (size_t e = 0; e < ARRAY_LEN(every); e++)
-					measure_get(&b, every[e], repeats);
-				if (s == 2)
-					measure_fill(&b, repeats);
-			} else {
-				printf("none %s\n", b.format);
-			}
-			teardown(&b);
+	for (int i = optind + 1; i < argc; i++)
+		if (!run_case(argv[i], repeats)) {
+			fprintf(stderr, "error: '%s' is no case\n", argv[i]);
+			return 2;
 		}
-	}
 	printf("done\n");
 	return 0;
 }
