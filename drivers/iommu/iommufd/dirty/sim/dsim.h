@@ -437,6 +437,7 @@ struct dsim_regs {
  * @on: writes are logged, or pushed; under the port's lock
  * @broken: it cannot be used, by fault injection; under the port's lock
  * @mute: it notices no write, by fault injection; under the port's lock
+ * @slow: microseconds that each answer takes longer, by fault injection
  * @granule: bytes that it tells apart; changes while it is off
  * @nr_ranges: how many of @ranges there are
  * @ranges: what is logged; both change under @lock while it is off
@@ -448,6 +449,7 @@ struct dsim_tracker {
 	bool on;
 	bool broken;
 	bool mute;
+	unsigned int slow;
 	u64 granule;
 	unsigned int nr_ranges;
 	struct dsim_log_range *ranges;
@@ -574,6 +576,7 @@ int dsim_tracker_bind(struct vfio_device *vdev, struct iommufd_ctx *ictx,
 		      u32 *id);
 void dsim_tracker_break(struct dsim_port *port, bool broken);
 void dsim_tracker_mute(struct dsim_port *port, bool mute);
+void dsim_tracker_slow(struct dsim_port *port, unsigned int us);
 
 /* emulated.c */
 enum dsim_fault dsim_emulated_move(struct dsim_device *ddev, u64 iova,

@@ -18,6 +18,7 @@
 #include <linux/platform_device.h>
 #include <linux/sizes.h>
 #include <linux/slab.h>
+#include <linux/time64.h>
 
 #include "dsim.h"
 
@@ -39,6 +40,7 @@ static enum dsim_format_id default_format;
  * @fault_no_flush: fault injection, see dsim_tlb_flush()
  * @fault_tracker: fault injection, see dsim_tracker_break()
  * @fault_mute: fault injection, see dsim_tracker_mute()
+ * @fault_slow: fault injection, see dsim_tracker_slow()
  * @pdev: the device while it is live
  */
 struct dsim_item {
@@ -48,6 +50,7 @@ struct dsim_item {
 	bool fault_no_flush;
 	bool fault_tracker;
 	bool fault_mute;
+	unsigned int fault_slow;
 	struct platform_device *pdev;
 };
 
@@ -81,6 +84,7 @@ static void apply_faults(struct dsim_item *di)
 		port->tlb.sticky_dirty = di->fault_no_flush;
 	dsim_tracker_break(port, di->fault_tracker);
 	dsim_tracker_mute(port, di->fault_mute);
+	dsim_tracker_slow(port, di->fault_slow);
 }
 
 static int go_live(struct dsim_item *di)
@@ -456,6 +460,31 @@ DSIM_FLAG(fault_tracker, &di->fault_tracker, store_fault);
 DSIM_FLAG(fault_mute, &di->fault_mute, store_fault);
 DSIM_FLAG(fault_no_flush, &di->fault_no_flush, store_fault);
 
+static ssize_t dsim_fault_slow_show(struct config_item *item, char *page)
+{
+	return sysfs_emit(page, "%u\n", to_item(item)->fault_slow);
+}
+
+static ssize_t dsim_fault_slow_store(struct config_item *item,
+				     const char *page, size_t count)
+{
+	struct dsim_item *di = to_item(item);
+	unsigned int us;
+	int rc;
+
+	rc = kstrtouint(page, 0, &us);
+	if (rc)
+		return rc;
+	if (us > USEC_PER_SEC)
+		return -EINVAL;
+	guard(mutex)(&di->lock);
+	di->fault_slow = us;
+	if (di->pdev)
+		apply_faults(di);
+	return count;
+}
+CONFIGFS_ATTR(dsim_, fault_slow);
+
 static ssize_t dsim_reset_store(struct config_item *item, const char *page,
 				size_t count)
 {
@@ -515,6 +544,7 @@ static struct configfs_attribute *dsim_item_attrs[] = {
 	&dsim_attr_fault_tracker,
 	&dsim_attr_fault_mute,
 	&dsim_attr_fault_no_flush,
+	&dsim_attr_fault_slow,
 	&dsim_attr_reset,
 	&dsim_attr_stats,
 	NULL,

@@ -11,6 +11,7 @@
  * request does: when a flush returns, what was written before is logged.
  */
 #include <linux/bitmap.h>
+#include <linux/delay.h>
 #include <linux/interval_tree.h>
 #include <linux/iommufd.h>
 #include <linux/iova_bitmap.h>
@@ -274,8 +275,12 @@ static int dsim_log_read_and_clear(struct vfio_device *vdev,
 	u64 last = iova + length - 1;
 	struct dsim_log_range *range;
 	unsigned long index, end;
+	unsigned int slow;
 
 	guard(mutex)(&tracker->lock);
+	slow = READ_ONCE(tracker->slow);
+	if (slow)
+		fsleep(slow);
 	if (tracker->broken)
 		return -EIO;
 	if (!tracker->on || !length || last < iova)
@@ -429,4 +434,18 @@ void dsim_tracker_mute(struct dsim_port *port, bool mute)
 	guard(spinlock)(&port->lock);
 	if (port->tracker)
 		port->tracker->mute = mute;
+}
+
+/**
+ * dsim_tracker_slow() - Inject a fault: the tracker takes its time
+ * @port: where the device is
+ * @us: microseconds that it takes longer for each answer
+ *
+ * As one that is asked by a command to the device's firmware.
+ */
+void dsim_tracker_slow(struct dsim_port *port, unsigned int us)
+{
+	guard(spinlock)(&port->lock);
+	if (port->tracker)
+		WRITE_ONCE(port->tracker->slow, us);
 }
