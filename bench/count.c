@@ -27,16 +27,16 @@ static void set_page(struct dirty_log *log, size_t bit)
 	log->summary[line / 64] |= 1ULL << line % 64;
 }
 
-static void add(void *data, size_t bit, uint64_t word)
+static void add(void *data, size_t bit, unsigned long word)
 {
-	*(uint64_t *)data += bit ^ word;
+	*(unsigned long *)data += bit ^ word;
 }
 
 int main(int argc, char **argv)
 {
 	size_t step, pages = argc == 4 ? strtoul(argv[1], NULL, 10) << 18 : 0;
 	struct dirty_log log = { .nr = pages };
-	uint64_t sum = 0, taken = 0;
+	unsigned long sum = 0, taken = 0;
 	const char *dirt = argv[2];
 	bool take = true;
 
@@ -47,8 +47,8 @@ int main(int argc, char **argv)
 		take = false;
 	}
 	step = !strcmp(dirt, "all") ? 1 : !strcmp(dirt, "spread") ? 10000 : 0;
-	log.bits = calloc(pages / 64, sizeof(uint64_t));
-	log.summary = calloc(pages / DIRTY_LOG_LINE / 64, sizeof(uint64_t));
+	log.bits = calloc(pages / 64, sizeof(long));
+	log.summary = calloc(pages / DIRTY_LOG_LINE / 64, sizeof(long));
 	if (!log.bits || !log.summary)
 		return 1;
 	for (int times = atoi(argv[3]); times > 0; times--) {

@@ -71,7 +71,7 @@ struct bench {
 	struct vm vm;
 	struct dsim dev[MAX_DEVICES];
 	struct reader reader;
-	uint64_t *want, *got;
+	unsigned long *want, *got;
 };
 
 static const char *fault, *fault_value = "1";
@@ -247,7 +247,7 @@ static unsigned long long read_dirty(struct bench *b)
 	must(b, "read dirty pages", rc);
 
 	for (size_t i = 0; i < b->pages / 64; i++) {
-		uint64_t want = b->source->all ? ~0ULL : b->want[i];
+		unsigned long want = b->source->all ? ~0ULL : b->want[i];
 
 		lost += __builtin_popcountll(want & ~b->got[i]);
 		extra += __builtin_popcountll(b->got[i] & ~want);
@@ -461,7 +461,7 @@ static void measure_memory(struct bench *b)
 
 static void read_once(struct bench *b, const char *what, size_t words)
 {
-	volatile uint64_t *memory = malloc(words * sizeof(*memory));
+	volatile unsigned long *memory = malloc(words * sizeof(*memory));
 
 	if (!memory)
 		must(b, "get memory", -ENOMEM);
@@ -520,9 +520,11 @@ static bool parse(struct bench *b, char *arg, char **list)
 {
 	char *word[5];
 
-	for (int i = 0; i < 5; i++)
-		if (!(word[i] = strsep(&arg, ":")))
+	for (int i = 0; i < 5; i++) {
+		word[i] = strsep(&arg, ":");
+		if (!word[i])
 			return false;
+	}
 	b->source = find_source(word[0]);
 	b->leaf = strcmp(word[1], "2M") ? SZ_4K : SZ_2M;
 	b->devices = atoi(word[2]);

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * migrate [-m MB] [-b MB/s] [-d MS] LOAD SOURCE: moves a guest's memory and its device
+ * migrate [-m MB] [-g GB] [-b MB/s] [-d MS] LOAD SOURCE: moves a guest's memory and its device
  * from one simulated device to another, while the device writes; to find out what each
  * way to learn what it wrote is worth to a migration. Precopy, over a link with so much
  * bandwidth, until what is left takes no longer than so many milliseconds.
+ *
+ * The guest has so many GB, of which it uses so many MB. The rest it has never touched,
+ * so that is not moved; but it is mapped, and whoever asks what was written asks for
+ * all of it.
  *
  * All is moved by io_uring: pages from the guest's file into registered buffers and,
  * linked to that, to a socket; at its other end from there, linked, to the
@@ -26,6 +30,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/param.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -36,7 +42,7 @@
 
 #include "source.h"
 
-#define MAX_ROUNDS	6
+#define MAX_ROUNDS	4
 /* Pages that go together, in how many pieces, and how often that at once */
 #define CHUNK		(128UL << 10)
 #define PIECES		32
@@ -47,6 +53,7 @@
 #define RING_AREA	(64UL << 10)
 
 static size_t guest_bytes = 64UL << 20;
+static size_t mapped_bytes = 8UL << 30;
 static unsigned long bandwidth = 100UL << 20;
 static unsigned int downtime_ms = 30;
 
@@ -84,9 +91,11 @@ static unsigned long long cpu_ns(int who)
  * @vm: its memory; the ring lies at its end
  * @dev: the device
  * @reader: of what it writes
+ * @rest: what is mapped where the guest has never been
  */
 struct end {
 	struct vm vm;
+	void *rest;
 	struct dsim dev;
 	struct reader reader;
 };
@@ -94,6 +103,31 @@ struct end {
 static size_t ring_at(void)
 {
 	return guest_bytes - RING_AREA;
+}
+
+/* Again and again the same: it need only be mapped */
+static int map_rest(struct end *e)
+{
+	struct iommu_ioas_copy copy = {
+		.size = sizeof(copy),
+		.flags = MAP_RW | IOMMU_IOAS_MAP_FIXED_IOVA,
+		.dst_ioas_id = e->vm.ioas,
+		.src_ioas_id = e->vm.ioas,
+		.src_iova = DATA_IOVA + guest_bytes,
+		.length = guest_bytes,
+	};
+	int rc;
+
+	e->rest = mmap(NULL, guest_bytes, PROT_READ | PROT_WRITE,
+		       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (e->rest == MAP_FAILED)
+		return -errno;
+	rc = vm_map(&e->vm, copy.src_iova, e->rest, guest_bytes, MAP_RW);
+	for (size_t at = 2 * guest_bytes; !rc && at < mapped_bytes; at += guest_bytes) {
+		copy.dst_iova = DATA_IOVA + at;
+		rc = ioctl(e->vm.iommufd, IOMMU_IOAS_COPY, &copy) ? -errno : 0;
+	}
+	return rc;
 }
 
 /* False when this kernel cannot tell what such a device writes */
@@ -114,7 +148,7 @@ static bool open_end(struct end *e, const char *name, const struct source *sourc
 		.vm = &e->vm,
 		.dev = &e->dev,
 		.devices = 1,
-		.bytes = guest_bytes,
+		.bytes = mapped_bytes,
 	};
 	rc = reader_attach(&e->reader);
 	if (rc == -EOPNOTSUPP)
@@ -122,6 +156,7 @@ static bool open_end(struct end *e, const char *name, const struct source *sourc
 	must("attach", rc);
 	must("get memory", vm_alloc_memory(&e->vm, guest_bytes, false));
 	must("map memory", vm_map(&e->vm, DATA_IOVA, e->vm.data, guest_bytes, MAP_RW));
+	must("map the rest", map_rest(e));
 	return true;
 }
 
@@ -129,6 +164,8 @@ static void close_end(struct end *e, const char *name)
 {
 	dsim_close(&e->dev);
 	vm_destroy(&e->vm);
+	if (e->rest)
+		munmap(e->rest, guest_bytes);
 	must("remove the device", dsim_remove(name));
 }
 
@@ -166,7 +203,7 @@ struct guest {
 	pthread_t thread;
 	bool stop;
 	size_t next;	/* page to fill */
-	uint64_t seed;
+	unsigned long seed;
 	unsigned long long cpu;
 };
 
@@ -231,14 +268,14 @@ static void stop_guest(struct guest *g)
 enum { SEND_PAGES, SEND_DEVICE, SEND_END };
 
 struct piece {
-	uint64_t at;
-	uint64_t length;
+	unsigned long at;
+	unsigned long length;
 };
 
 struct header {
-	uint32_t type;
-	uint32_t pieces;
-	uint64_t length;
+	__u32 type;
+	__u32 pieces;
+	unsigned long length;
 	struct piece piece[PIECES];
 };
 
@@ -364,7 +401,7 @@ static size_t send_slots(struct wire *w, int file, unsigned int nr)
 }
 
 /* The next run of pages in @bitmap from *@page on, which is cleared; up to @most bytes */
-static struct piece next_piece(uint64_t *bitmap, size_t *page, size_t most)
+static struct piece next_piece(unsigned long *bitmap, size_t *page, size_t most)
 {
 	size_t pages = guest_bytes / SZ_4K, n = 0, at;
 
@@ -378,7 +415,7 @@ static struct piece next_piece(uint64_t *bitmap, size_t *page, size_t most)
 }
 
 /* Pages of @bitmap, which is cleared */
-static size_t send_pages(struct wire *w, const struct vm *vm, uint64_t *bitmap)
+static size_t send_pages(struct wire *w, const struct vm *vm, unsigned long *bitmap)
 {
 	size_t page = 0, sent = 0;
 	unsigned int nr = 0;
@@ -406,7 +443,7 @@ static size_t send_pages(struct wire *w, const struct vm *vm, uint64_t *bitmap)
 	}
 }
 
-static size_t send_one(struct wire *w, uint32_t type, size_t length)
+static size_t send_one(struct wire *w, __u32 type, size_t length)
 {
 	struct io_uring_sqe *sqe = next_sqe(w, NULL);
 	size_t n = sizeof(struct header) + length;
@@ -467,7 +504,7 @@ static void receive(struct destination *d, size_t n, struct io_uring_sqe **sqe)
 /* False when it does not say what a header may */
 static bool believable(const struct header *header)
 {
-	uint64_t sum = 0;
+	unsigned long sum = 0;
 
 	if (header->length > CHUNK || header->pieces > PIECES)
 		return false;
@@ -533,7 +570,8 @@ static void *destination_thread(void *data)
 	close(d->state);
 	/* config space is the VMM's to restore */
 	must("enable the device", dsim_enable_bus(&d->end->dev));
-	must("run at the destination", dsim_mig_set(&d->end->dev, VFIO_DEVICE_STATE_RUNNING, NULL));
+	must("run at the destination",
+	     dsim_mig_set(&d->end->dev, VFIO_DEVICE_STATE_RUNNING, NULL));
 	if (write(d->wire.socket, "", 1) != 1)
 		must("answer", -errno);
 	return NULL;
@@ -548,7 +586,7 @@ struct result {
 	bool converged;
 };
 
-static size_t count_pages(const uint64_t *bitmap)
+static size_t count_pages(const unsigned long *bitmap)
 {
 	size_t n = 0;
 
@@ -557,22 +595,27 @@ static size_t count_pages(const uint64_t *bitmap)
 	return n;
 }
 
-static void harvest(struct end *from, uint64_t *bitmap, struct result *r)
+static void harvest(struct end *from, unsigned long *bitmap, struct result *r)
 {
 	unsigned long long start = now_ns();
 
 	must("read dirty pages", reader_read(&from->reader, bitmap));
 	r->harvest += now_ns() - start;
 	r->reads++;
+	for (size_t i = guest_bytes / SZ_4K / 64; i < mapped_bytes / SZ_4K / 64; i++)
+		if (bitmap[i])
+			must("believe what was never written to be dirty", -EIO);
 	/* what the CPU writes, KVM would tell */
 	for (size_t page = ring_at() / SZ_4K; page < guest_bytes / SZ_4K; page++)
 		bitmap[page / 64] |= 1ULL << page % 64;
 }
 
-static void precopy(struct end *from, struct wire *w, int state, uint64_t *bitmap, struct result *r)
+static void precopy(struct end *from, struct wire *w, int state, unsigned long *bitmap, struct result *r)
 {
 	size_t least = bandwidth / 1000 * downtime_ms / SZ_4K;
 
+	/* touches all of it: no page fault is measured */
+	memset(bitmap, 0, mapped_bytes / SZ_4K / 8);
 	memset(bitmap, 0xff, guest_bytes / SZ_4K / 8);
 	do {
 		r->bytes += send_pages(w, &from->vm, bitmap);
@@ -584,7 +627,7 @@ static void precopy(struct end *from, struct wire *w, int state, uint64_t *bitma
 }
 
 static void stop_and_copy(struct end *from, struct wire *w, struct guest *g, int state,
-			  uint64_t *bitmap, struct result *r)
+			  unsigned long *bitmap, struct result *r)
 {
 	unsigned long long start = now_ns();
 	char ack;
@@ -621,7 +664,7 @@ static void verify(struct end *from, struct end *to, struct guest *g)
 	for (unsigned int at = 0; at < DEVICE_BYTES; at += 4096)
 		if (dsim_mem_read(&to->dev, at) != at + 1)
 			must("find the device's memory", -EIO);
-	if (dsim_run(&to->dev, &desc) != DSIM_DESC_DONE || *(uint64_t *)to->vm.data != 1)
+	if (dsim_run(&to->dev, &desc) != DSIM_DESC_DONE || *(unsigned long *)to->vm.data != 1)
 		must("have the device write", -EIO);
 }
 
@@ -639,7 +682,7 @@ static void link_ends(int *pair)
 static void migrate(struct end *from, struct end *to, const struct load *load, struct result *r)
 {
 	struct guest g = { .load = load, .dev = &from->dev, .seed = 88172645463325252ULL };
-	uint64_t *bitmap = calloc(guest_bytes / SZ_4K / 64, sizeof(*bitmap));
+	unsigned long *bitmap = calloc(mapped_bytes / SZ_4K / 64, sizeof(*bitmap));
 	struct destination d = { .end = to };
 	unsigned long long start, cpu;
 	int pair[2], state = -1;
@@ -654,7 +697,8 @@ static void migrate(struct end *from, struct end *to, const struct load *load, s
 					       DATA_IOVA + ring_at()));
 	for (unsigned int at = 0; at < DEVICE_BYTES; at += 4096)
 		must("write the device's memory", dsim_mem_write(&from->dev, at, at + 1));
-	must("get ready to resume", dsim_mig_set(&to->dev, VFIO_DEVICE_STATE_RESUMING, &d.state));
+	must("get ready to resume",
+	     dsim_mig_set(&to->dev, VFIO_DEVICE_STATE_RESUMING, &d.state));
 	must("start the guest", -pthread_create(&g.thread, NULL, guest_thread, &g));
 
 	start = now_ns();
@@ -683,7 +727,7 @@ static void migrate(struct end *from, struct end *to, const struct load *load, s
 
 static void run_one(const struct load *load, const struct source *source)
 {
-	struct end from, to;
+	struct end from = {}, to = {};
 	struct result r = {};
 
 	if (open_end(&from, "from", source) && open_end(&to, "to", source)) {
@@ -705,12 +749,14 @@ int main(int argc, char **argv)
 	const struct load *load = NULL;
 	int opt;
 
-	while ((opt = getopt(argc, argv, "m:b:d:")) != -1) {
+	while ((opt = getopt(argc, argv, "m:g:b:d:")) != -1) {
 		unsigned long n = strtoul(optarg, NULL, 10);
 
-		/* up to NOWHERE_IOVA, as all that the helpers map */
-		if (opt == 'm' && n >= 8 && n <= 256)
+		/* a power of two, so that the rest is a multiple */
+		if (opt == 'm' && n >= 8 && n <= 1024 && !(n & (n - 1)))
 			guest_bytes = n << 20;
+		else if (opt == 'g' && n >= 2 && n <= 64)
+			mapped_bytes = n << 30;
 		else if (opt == 'b' && n && n <= 100000)
 			bandwidth = n << 20;
 		else if (opt == 'd' && n && n <= 10000)

@@ -65,7 +65,7 @@ int reader_attach(struct reader *r);
 int reader_begin(struct reader *r);
 int reader_end(struct reader *r);
 /* OR what was written since the last call into @bitmap, a bit a page */
-int reader_read(struct reader *r, uint64_t *bitmap);
+int reader_read(struct reader *r, unsigned long *bitmap);
 
 unsigned long long now_ns(void);
 
