@@ -610,7 +610,8 @@ static void harvest(struct end *from, unsigned long *bitmap, struct result *r)
 		bitmap[page / 64] |= 1ULL << page % 64;
 }
 
-static void precopy(struct end *from, struct wire *w, int state, unsigned long *bitmap, struct result *r)
+static void precopy(struct end *from, struct wire *w, int state, unsigned long *bitmap,
+		    struct result *r)
 {
 	size_t least = bandwidth / 1000 * downtime_ms / SZ_4K;
 
