@@ -104,6 +104,11 @@ struct vfio_mig_section {
  *	Registers and doorbells stay alive; what they ask for is kept for later.
  *	When it returns, nothing of the device is under way.
  * @start_dma: the opposite.
+ * @master_off: after @stop_dma, which let the device finish what it can: keep it from the
+ *	bus, whatever else it is about to do, and wait until nothing that it asked for is
+ *	under way.  For a device that cannot be told to stop; it keeps its requests, or
+ *	has none when it is idle.  vfio_mig_pci_master_off(), for a PCI device.  Optional.
+ * @master_on: the opposite, before @start_dma.  Is not called over a reset.
  * @stop: after @stop_dma: change nothing any more, neither inside the device nor
  *	outside.  Optional.
  * @run: the opposite.  Optional.
@@ -142,6 +147,8 @@ struct vfio_mig_section {
 struct vfio_mig_ops {
 	int (*stop_dma)(struct vfio_mig *mig);
 	int (*start_dma)(struct vfio_mig *mig);
+	int (*master_off)(struct vfio_mig *mig);
+	int (*master_on)(struct vfio_mig *mig);
 	int (*stop)(struct vfio_mig *mig);
 	int (*run)(struct vfio_mig *mig);
 
@@ -189,11 +196,14 @@ struct vfio_mig_attributes {
  *	and have the registers answer; or an errno, and nothing is held
  * @end: the opposite
  * @decodes: do they answer right now?  vfio_mig->mmio_lock is held
+ * @reset: the device was reset: it is kept from the bus no more.  vfio_mig->mmio_lock
+ *	may be held
  */
 struct vfio_mig_bus {
 	int (*begin)(struct vfio_mig *mig);
 	void (*end)(struct vfio_mig *mig);
 	bool (*decodes)(struct vfio_mig *mig);
+	void (*reset)(struct vfio_mig *mig);
 };
 
 /**
@@ -489,6 +499,8 @@ int vfio_mig_pci_mmap(struct vfio_device *vdev, struct vm_area_struct *vma);
 
 int vfio_mig_pci_begin(struct vfio_mig_pci *pci);
 void vfio_mig_pci_end(struct vfio_mig_pci *pci);
+int vfio_mig_pci_master_off(struct vfio_mig *mig);
+int vfio_mig_pci_master_on(struct vfio_mig *mig);
 
 #endif /* __KERNEL__ */
 #endif

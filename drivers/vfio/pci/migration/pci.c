@@ -9,6 +9,8 @@
  *   the device does not run.  Reads give all ones then and writes are dropped, as they
  *   are while memory decoding is off; a fault gets SIGBUS.  Config space goes on
  *   working.
+ * * A device that is kept from the bus has its bus master bit off, and the user, who may
+ *   write it meanwhile, is shown what he wrote.
  * * A reset, whoever asked for it and by which method, is one of migration too.
  * * VFIO_DEVICE_IOEVENTFD is refused: the kernel would write to the BAR behind our
  *   back.  No driver offers dma-bufs of its BARs either.
@@ -400,6 +402,104 @@ void vfio_mig_pci_end(struct vfio_mig_pci *pci)
 }
 EXPORT_SYMBOL_GPL(vfio_mig_pci_end);
 
+/* ---- Hardware that can only be kept from the bus ---- */
+
+/* What the user wants of bus mastering, while he does not get it */
+static __le16 *wish(struct vfio_pci_core_device *core)
+{
+	return (__le16 *)&core->vconfig[PCI_COMMAND];
+}
+
+/* Config space is written, and @pci->command is what it has, or will be given back */
+static void set_master(struct vfio_mig_pci *pci, bool on)
+{
+	struct pci_dev *pdev = pci->core.pdev;
+	u16 command;
+
+	pci_read_config_word(pdev, PCI_COMMAND, &command);
+	command &= ~PCI_COMMAND_MASTER;
+	pci->command &= ~PCI_COMMAND_MASTER;
+	if (on) {
+		command |= PCI_COMMAND_MASTER;
+		pci->command |= PCI_COMMAND_MASTER;
+	}
+	pci_write_config_word(pdev, PCI_COMMAND, command);
+}
+
+/**
+ * vfio_mig_pci_master_off() - &vfio_mig_ops.master_off of a PCI device
+ * @mig: of a struct vfio_mig_pci
+ *
+ * Bus mastering is off until vfio_mig_pci_master_on(), whatever the user writes to the
+ * command register; he goes on reading there what he wrote.  When this returns, nothing
+ * that the device has asked for is under way.
+ *
+ * That is enough for a device that keeps its requests, interrupts by message too, for
+ * as long as it is not a master.
+ *
+ * Context: process; takes the core's memory_lock.
+ *
+ * Return: 0; -EIO when the device is asleep, as the user wished; -ETIMEDOUT when
+ * something stays under way: then it is a master again, if it was one.
+ */
+int vfio_mig_pci_master_off(struct vfio_mig *mig)
+{
+	struct vfio_mig_pci *pci = mig_to_vfio_mig_pci(mig);
+	int rc;
+
+	rc = vfio_mig_pci_begin(pci);
+	if (rc)
+		return rc;
+	*wish(&pci->core) &= ~cpu_to_le16(PCI_COMMAND_MASTER);
+	*wish(&pci->core) |= cpu_to_le16(pci->command & PCI_COMMAND_MASTER);
+	WRITE_ONCE(pci->core.master_off, true);
+	set_master(pci, false);
+	vfio_mig_pci_end(pci);
+
+	/* What it wrote comes before its answer to this */
+	if (pci_wait_for_pending_transaction(pci->core.pdev))
+		return 0;
+	return vfio_mig_pci_master_on(mig) ? -ENOTRECOVERABLE : -ETIMEDOUT;
+}
+EXPORT_SYMBOL_GPL(vfio_mig_pci_master_off);
+
+/**
+ * vfio_mig_pci_master_on() - &vfio_mig_ops.master_on of a PCI device
+ * @mig: of a struct vfio_mig_pci
+ *
+ * It is a master if the user wants it, by what he wrote last.
+ *
+ * Context: process; takes the core's memory_lock.
+ *
+ * Return: 0, or -EIO when the device is asleep, as the user wished.
+ */
+int vfio_mig_pci_master_on(struct vfio_mig *mig)
+{
+	struct vfio_mig_pci *pci = mig_to_vfio_mig_pci(mig);
+	int rc;
+
+	rc = vfio_mig_pci_begin(pci);
+	if (rc)
+		return rc;
+	WRITE_ONCE(pci->core.master_off, false);
+	set_master(pci, *wish(&pci->core) & cpu_to_le16(PCI_COMMAND_MASTER));
+	vfio_mig_pci_end(pci);
+	return 0;
+}
+EXPORT_SYMBOL_GPL(vfio_mig_pci_master_on);
+
+/* Without the lock, which a reset may hold: who writes to a device in reset races */
+static void bus_reset(struct vfio_mig *mig)
+{
+	struct vfio_pci_core_device *core = &mig_to_vfio_mig_pci(mig)->core;
+
+	if (!core->master_off)
+		return;
+	WRITE_ONCE(core->master_off, false);
+	if (*wish(core) & cpu_to_le16(PCI_COMMAND_MASTER))
+		pci_set_master(core->pdev);
+}
+
 static int bus_begin(struct vfio_mig *mig)
 {
 	return vfio_mig_pci_begin(mig_to_vfio_mig_pci(mig));
@@ -423,6 +523,7 @@ static const struct vfio_mig_bus bus = {
 	.begin = bus_begin,
 	.end = bus_end,
 	.decodes = bus_decodes,
+	.reset = bus_reset,
 };
 
 /* ---- Life ---- */
@@ -472,7 +573,11 @@ EXPORT_SYMBOL_GPL(vfio_mig_pci_open_device);
  */
 void vfio_mig_pci_close_device(struct vfio_device *vdev)
 {
-	vfio_mig_close(&to_vfio_mig_pci(vdev)->mig);
+	struct vfio_mig_pci *pci = to_vfio_mig_pci(vdev);
+
+	vfio_mig_close(&pci->mig);
+	/* the core leaves it no master in any case */
+	pci->core.master_off = false;
 	vfio_pci_core_close_device(vdev);
 }
 EXPORT_SYMBOL_GPL(vfio_mig_pci_close_device);

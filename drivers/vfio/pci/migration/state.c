@@ -32,6 +32,16 @@ static int start_dma(struct vfio_mig *mig)
 	return mig->ops->start_dma(mig);
 }
 
+static int master_off(struct vfio_mig *mig)
+{
+	return mig->ops->master_off ? mig->ops->master_off(mig) : 0;
+}
+
+static int master_on(struct vfio_mig *mig)
+{
+	return mig->ops->master_on ? mig->ops->master_on(mig) : 0;
+}
+
 static int stop(struct vfio_mig *mig)
 {
 	return mig->ops->stop ? mig->ops->stop(mig) : 0;
@@ -126,6 +136,8 @@ enum step {
 	MMIO_ON,
 	STOP_DMA,
 	START_DMA,
+	MASTER_OFF,
+	MASTER_ON,
 	STOP,
 	RUN,
 	OPEN_SAVING,
@@ -152,6 +164,8 @@ static const struct {
 	[MMIO_ON] = { mmio_on, mmio_off },
 	[STOP_DMA] = { stop_dma, start_dma },
 	[START_DMA] = { start_dma, stop_dma },
+	[MASTER_OFF] = { master_off, master_on },
+	[MASTER_ON] = { master_on, master_off },
 	[STOP] = { stop, run },
 	[RUN] = { run, stop },
 	[OPEN_SAVING] = { open_saving, end_file },
@@ -166,7 +180,7 @@ static const struct {
 
 /* ---- Arcs ---- */
 
-#define MAX_STEPS	5
+#define MAX_STEPS	6
 
 /**
  * struct arc - from one state to the next
@@ -200,12 +214,12 @@ struct arc {
  * what the arcs are for that take two states' steps at once.
  */
 static const struct arc arcs[] = {
-	ARC(RUNNING, RUNNING_P2P, STOP_DMA),
-	ARC(RUNNING_P2P, RUNNING, START_DMA),
+	ARC(RUNNING, RUNNING_P2P, STOP_DMA, MASTER_OFF),
+	ARC(RUNNING_P2P, RUNNING, MASTER_ON, START_DMA),
 	ARC(RUNNING_P2P, STOP, MMIO_OFF, STOP),
 	ARC(STOP, RUNNING_P2P, RUN, MMIO_ON),
-	ARC(RUNNING, STOP, STOP_DMA, MMIO_OFF, STOP),
-	ARC(STOP, RUNNING, RUN, MMIO_ON, START_DMA),
+	ARC(RUNNING, STOP, STOP_DMA, MASTER_OFF, MMIO_OFF, STOP),
+	ARC(STOP, RUNNING, RUN, MMIO_ON, MASTER_ON, START_DMA),
 
 	ARC_OPENS(STOP, STOP_COPY, OPEN_SAVING, SAVE),
 	ARC(STOP_COPY, STOP, END_FILE),
@@ -214,11 +228,12 @@ static const struct arc arcs[] = {
 
 	ARC_OPENS(RUNNING, PRE_COPY, OPEN_SAVING, BEGIN_PRECOPY),
 	ARC(PRE_COPY, RUNNING, END_PRECOPY, END_FILE),
-	ARC(PRE_COPY, STOP_COPY, STOP_DMA, MMIO_OFF, STOP, SAVE, END_PRECOPY),
+	ARC(PRE_COPY, STOP_COPY,
+	    STOP_DMA, MASTER_OFF, MMIO_OFF, STOP, SAVE, END_PRECOPY),
 	ARC_OPENS(RUNNING_P2P, PRE_COPY_P2P, OPEN_SAVING, BEGIN_PRECOPY),
 	ARC(PRE_COPY_P2P, RUNNING_P2P, END_PRECOPY, END_FILE),
-	ARC(PRE_COPY, PRE_COPY_P2P, STOP_DMA),
-	ARC(PRE_COPY_P2P, PRE_COPY, START_DMA),
+	ARC(PRE_COPY, PRE_COPY_P2P, STOP_DMA, MASTER_OFF),
+	ARC(PRE_COPY_P2P, PRE_COPY, MASTER_ON, START_DMA),
 	ARC(PRE_COPY_P2P, STOP_COPY, MMIO_OFF, STOP, SAVE, END_PRECOPY),
 };
 
@@ -281,6 +296,8 @@ static void do_reset(struct vfio_mig *mig)
 {
 	end_transfer(mig);
 	mig->ops->reset(mig);
+	if (mig->bus)
+		mig->bus->reset(mig);
 	mig_mmio_on(mig);
 }
 
@@ -454,7 +471,8 @@ static bool ops_valid(const struct vfio_mig_ops *ops)
 
 	return ops->stop_dma && ops->start_dma && ops->save_size &&
 	       ops->save && ops->load_section && ops->load_end && ops->reset &&
-	       !ops->stop == !ops->run && precopy == !!ops->precopy_bytes &&
+	       !ops->stop == !ops->run &&
+	       !ops->master_off == !ops->master_on && precopy == !!ops->precopy_bytes &&
 	       precopy == !!ops->precopy_save && precopy == !!ops->precopy_end;
 }
 

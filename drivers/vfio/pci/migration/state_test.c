@@ -49,6 +49,7 @@
  * @fail_on: go on failing
  * @reset_at: the one in which the device is reset
  * @dma: it does DMA
+ * @master: the bus lets it
  * @run: it runs
  * @precopy: what changes is noted
  * @loading: a state is being loaded
@@ -69,6 +70,7 @@ struct fake {
 	bool fail_on;
 	unsigned int reset_at;
 	bool dma;
+	bool master;
 	bool run;
 	bool precopy;
 	bool loading;
@@ -103,7 +105,7 @@ static int call(struct fake *f, bool right)
 static int fake_stop_dma(struct vfio_mig *mig)
 {
 	struct fake *f = to_fake(mig);
-	int rc = call(f, f->dma && f->run);
+	int rc = call(f, f->dma && f->run && f->master);
 
 	if (!rc)
 		f->dma = false;
@@ -113,10 +115,30 @@ static int fake_stop_dma(struct vfio_mig *mig)
 static int fake_start_dma(struct vfio_mig *mig)
 {
 	struct fake *f = to_fake(mig);
-	int rc = call(f, !f->dma && f->run);
+	int rc = call(f, !f->dma && f->run && f->master);
 
 	if (!rc)
 		f->dma = true;
+	return rc;
+}
+
+static int fake_master_off(struct vfio_mig *mig)
+{
+	struct fake *f = to_fake(mig);
+	int rc = call(f, !f->dma && f->run && f->master);
+
+	if (!rc)
+		f->master = false;
+	return rc;
+}
+
+static int fake_master_on(struct vfio_mig *mig)
+{
+	struct fake *f = to_fake(mig);
+	int rc = call(f, !f->dma && f->run && !f->master);
+
+	if (!rc)
+		f->master = true;
 	return rc;
 }
 
@@ -279,6 +301,7 @@ static void fake_reset(struct vfio_mig *mig)
 	if (f->precopy || f->loading)
 		f->wrong = true;
 	f->dma = true;
+	f->master = true;
 	f->run = true;
 	f->value = 0;
 	f->resets++;
@@ -303,8 +326,15 @@ static void fake_reset(struct vfio_mig *mig)
 	.precopy_save = fake_precopy_save,			\
 	.precopy_end = fake_precopy_end
 
-static const struct vfio_mig_ops ops = { OPS };
-static const struct vfio_mig_ops precopy_ops = { OPS, PRECOPY_OPS };
+#define MASTER_OPS						\
+	.master_off = fake_master_off,				\
+	.master_on = fake_master_on
+
+/* by whether it has precopy, and is kept from the bus */
+static const struct vfio_mig_ops ops[2][2] = {
+	{ { OPS }, { OPS, MASTER_OPS } },
+	{ { OPS, PRECOPY_OPS }, { OPS, PRECOPY_OPS, MASTER_OPS } },
+};
 
 static const struct vfio_mig_section_type types[] = {
 	{ .type = VALUE, .max = sizeof(u32), .required = true },
@@ -362,6 +392,7 @@ struct combination {
 	const char *name;
 	bool p2p;
 	bool precopy;
+	bool master;
 };
 
 static const struct combination combinations[] = {
@@ -369,6 +400,10 @@ static const struct combination combinations[] = {
 	{ "p2p", true, false },
 	{ "precopy", false, true },
 	{ "p2p_precopy", true, true },
+	{ "master", false, false, true },
+	{ "master_p2p", true, false, true },
+	{ "master_precopy", false, true, true },
+	{ "master_p2p_precopy", true, true, true },
 };
 KUNIT_ARRAY_PARAM_DESC(combination, combinations, name);
 
@@ -389,7 +424,7 @@ static struct ctx *make(struct kunit *test, const struct combination *c)
 	device_initialize(&f->vdev.device);
 	f->vdev.device.release = fake_release;
 	KUNIT_ASSERT_EQ(test, 0, vfio_mig_init(&f->mig, &f->vdev,
-					       c->precopy ? &precopy_ops : &ops,
+					       &ops[c->precopy][c->master],
 					       &identity,
 					       c->p2p ? VFIO_MIG_P2P : 0));
 	vfio_mig_reset(&f->mig);
@@ -493,6 +528,8 @@ static void expect_state(struct kunit *test, struct ctx *ctx, u32 state)
 
 	KUNIT_EXPECT_EQ(test, get(ctx), state);
 	KUNIT_EXPECT_EQ(test, f->dma, state == RUNNING || state == PRE_COPY);
+	KUNIT_EXPECT_EQ(test, f->master,
+			f->dma || !f->mig.ops->master_off);
 	KUNIT_EXPECT_EQ(test, f->run, f->dma || state == RUNNING_P2P ||
 			state == PRE_COPY_P2P);
 	KUNIT_EXPECT_EQ(test, f->precopy,
@@ -1069,42 +1106,45 @@ static void init_checks(struct kunit *test)
 	struct vfio_mig_section_type bad_types[2] = {};
 	struct fake *f = kunit_kzalloc(test, sizeof(*f), GFP_KERNEL);
 	struct vfio_mig_identity id = identity;
-	struct vfio_mig_ops bad = precopy_ops;
+	struct vfio_mig_ops bad = ops[1][1];
 
 	KUNIT_ASSERT_NOT_NULL(test, f);
 #define INIT(_ops, _id) vfio_mig_init(&f->mig, &f->vdev, _ops, _id, 0)
-	KUNIT_EXPECT_EQ(test, INIT(&precopy_ops, &id), 0);
+	KUNIT_EXPECT_EQ(test, INIT(&ops[1][1], &id), 0);
 	bad.precopy_bytes = NULL;
 	KUNIT_EXPECT_EQ(test, INIT(&bad, &id), -EINVAL);
-	bad = precopy_ops;
+	bad = ops[1][1];
 	bad.run = NULL;
 	KUNIT_EXPECT_EQ(test, INIT(&bad, &id), -EINVAL);
-	bad = precopy_ops;
+	bad = ops[1][1];
+	bad.master_on = NULL;
+	KUNIT_EXPECT_EQ(test, INIT(&bad, &id), -EINVAL);
+	bad = ops[1][1];
 	bad.reset = NULL;
 	KUNIT_EXPECT_EQ(test, INIT(&bad, &id), -EINVAL);
 
 	id.name = "";
-	KUNIT_EXPECT_EQ(test, INIT(&ops, &id), -EINVAL);
+	KUNIT_EXPECT_EQ(test, INIT(&ops[0][0], &id), -EINVAL);
 	id.name = "a name";
-	KUNIT_EXPECT_EQ(test, INIT(&ops, &id), -EINVAL);
+	KUNIT_EXPECT_EQ(test, INIT(&ops[0][0], &id), -EINVAL);
 	id.name = "abcdefghijklmnopqrstuvwx";
-	KUNIT_EXPECT_EQ(test, INIT(&ops, &id), -EINVAL);
+	KUNIT_EXPECT_EQ(test, INIT(&ops[0][0], &id), -EINVAL);
 	id = identity;
 	id.oldest = 4;
-	KUNIT_EXPECT_EQ(test, INIT(&ops, &id), -EINVAL);
+	KUNIT_EXPECT_EQ(test, INIT(&ops[0][0], &id), -EINVAL);
 	id = identity;
 	id.nr_sections = VFIO_MIG_MAX_SECTION_TYPES + 1;
-	KUNIT_EXPECT_EQ(test, INIT(&ops, &id), -EINVAL);
+	KUNIT_EXPECT_EQ(test, INIT(&ops[0][0], &id), -EINVAL);
 	/* the end mark's type, and one twice */
 	id.nr_sections = 1;
 	id.sections = bad_types;
-	KUNIT_EXPECT_EQ(test, INIT(&ops, &id), -EINVAL);
+	KUNIT_EXPECT_EQ(test, INIT(&ops[0][0], &id), -EINVAL);
 	id.nr_sections = 2;
 	bad_types[0].type = 5;
 	bad_types[1].type = 5;
-	KUNIT_EXPECT_EQ(test, INIT(&ops, &id), -EINVAL);
+	KUNIT_EXPECT_EQ(test, INIT(&ops[0][0], &id), -EINVAL);
 	bad_types[1].type = 6;
-	KUNIT_EXPECT_EQ(test, INIT(&ops, &id), 0);
+	KUNIT_EXPECT_EQ(test, INIT(&ops[0][0], &id), 0);
 #undef INIT
 }
 

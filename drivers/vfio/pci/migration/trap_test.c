@@ -38,6 +38,7 @@ static const struct vfio_mig_trap_reg regs[NR_REGS] = {
  * @regs: the registers
  * @base_at_tail: what BASE was when TAIL was last written
  * @writes: how many there were of each
+ * @bus_resets: how often the bus was told of a reset
  * @answers: they can be got at
  * @stopped: nothing may be written
  * @wrong: it was
@@ -50,6 +51,7 @@ struct board {
 	u32 regs[NR_REGS];
 	u32 base_at_tail;
 	unsigned int writes[NR_REGS];
+	unsigned int bus_resets;
 	bool answers;
 	bool stopped;
 	bool wrong;
@@ -102,10 +104,16 @@ static bool board_decodes(struct vfio_mig *mig)
 	return container_of(mig, struct board, mig)->answers;
 }
 
+static void board_bus_reset(struct vfio_mig *mig)
+{
+	container_of(mig, struct board, mig)->bus_resets++;
+}
+
 static const struct vfio_mig_bus board_bus = {
 	.begin = board_begin,
 	.end = board_end,
 	.decodes = board_decodes,
+	.reset = board_bus_reset,
 };
 
 static int board_op(struct vfio_mig *mig)
@@ -413,6 +421,9 @@ static void trap_stops(struct kunit *test)
 	KUNIT_ASSERT_NULL(test, set(b, VFIO_DEVICE_STATE_RUNNING));
 	vfio_mig_trap_poll(&b->trap);
 	KUNIT_EXPECT_EQ(test, b->regs[TAIL], 21);
+	KUNIT_EXPECT_EQ(test, b->bus_resets, 0);
+	vfio_mig_reset(&b->mig);
+	KUNIT_EXPECT_EQ(test, b->bus_resets, 1);
 }
 
 #define ROUNDS	300

@@ -245,6 +245,7 @@ enum dsim_tracker_kind {
  * @precopy: the device has the PRE_COPY states
  * @revoke_mmio: there is no MMIO while the device does not run
  * @trap: the doorbell is trapped, and what is rung is held, while DMA is stopped
+ * @no_quiesce: it cannot be told to stop: it is drained, and kept from the bus
  * @mem_pages: pages of memory that the device has of its own
  * @tracker: its own dirty tracker
  * @granule: bytes that this one tells apart, a power of two
@@ -262,6 +263,7 @@ struct dsim_options {
 	bool precopy;
 	bool revoke_mmio;
 	bool trap;
+	bool no_quiesce;
 	unsigned int mem_pages;
 	enum dsim_tracker_kind tracker;
 	u64 granule;
@@ -484,6 +486,7 @@ struct dsim_tracker {
  *	  whoever clears @running under it knows that no DMA follows.  User memory
  *	  may be accessed under it, and the migration's mmio_lock nests inside.
  * @running: the migration state allows DMA
+ * @master_off: the migration keeps it from the bus, whatever @config says
  * @regs: the registers
  * @mem: memory of the device's own
  * @mem_changed: bit n set: page n was written since it was last saved
@@ -516,6 +519,7 @@ struct dsim_device {
 
 	struct mutex lock;
 	bool running;
+	bool master_off;
 	struct dsim_regs regs;
 	u8 *mem;
 	unsigned long *mem_changed;
@@ -539,6 +543,8 @@ void dsim_engine_stop(struct dsim_device *ddev);
 void dsim_engine_kick(struct dsim_device *ddev);
 void dsim_engine_notice_mapping(struct dsim_device *ddev);
 void dsim_engine_set_running(struct dsim_device *ddev, bool running);
+void dsim_engine_drain(struct dsim_device *ddev);
+void dsim_engine_set_master(struct dsim_device *ddev, bool on);
 void dsim_engine_sync_doorbell(struct dsim_device *ddev);
 void dsim_engine_ring(struct dsim_device *ddev, u32 tail);
 u32 dsim_engine_rung(struct dsim_device *ddev);

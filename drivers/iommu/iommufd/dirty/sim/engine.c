@@ -8,6 +8,7 @@
  * registers, so that the work starts later, here or where the state was loaded.
  */
 #include <linux/delay.h>
+#include <linux/iopoll.h>
 #include <linux/kthread.h>
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
@@ -19,6 +20,9 @@
 /* How often the mapped doorbell is looked at, while it is mapped */
 #define POLL_MIN_US	50
 #define POLL_MAX_US	1000
+
+/* What is in the ring may take so long, before the device is kept from the bus */
+#define DRAIN_US	2000
 
 static u32 *doorbell(struct dsim_device *ddev)
 {
@@ -350,6 +354,49 @@ void dsim_engine_set_running(struct dsim_device *ddev, bool running)
 	scoped_guard(mutex, &ddev->lock) {
 		ddev->running = running;
 		if (!running)
+			dsim_emulated_rest(ddev);
+	}
+	dsim_engine_kick(ddev);
+}
+
+static bool drained(struct dsim_device *ddev)
+{
+	guard(mutex)(&ddev->lock);
+	dsim_engine_sync_doorbell(ddev);
+	return !has_work(&ddev->regs) || !dsim_pci_master_enabled(ddev);
+}
+
+/**
+ * dsim_engine_drain() - Give the device time for what is in its ring
+ * @ddev: the device
+ *
+ * Its driver goes on ringing, and may win.
+ *
+ * Context: process; takes the device's lock.
+ */
+void dsim_engine_drain(struct dsim_device *ddev)
+{
+	bool done;
+
+	read_poll_timeout(drained, done, done, POLL_MIN_US, DRAIN_US, false,
+			  ddev);
+}
+
+/**
+ * dsim_engine_set_master() - Keep the device from the bus, or no longer
+ * @ddev: the device
+ * @on: which; then it is a master if config space says so
+ *
+ * As dsim_engine_set_running(), but that the device knows nothing of it: it keeps what it
+ * has to do.
+ *
+ * Context: process; takes the device's lock.
+ */
+void dsim_engine_set_master(struct dsim_device *ddev, bool on)
+{
+	scoped_guard(mutex, &ddev->lock) {
+		ddev->master_off = !on;
+		if (!on)
 			dsim_emulated_rest(ddev);
 	}
 	dsim_engine_kick(ddev);

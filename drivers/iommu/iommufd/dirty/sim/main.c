@@ -312,6 +312,7 @@ DSIM_FLAG(p2p, &di->options.p2p, store_flag);
 DSIM_FLAG(precopy, &di->options.precopy, store_flag);
 DSIM_FLAG(revoke_mmio, &di->options.revoke_mmio, store_flag);
 DSIM_FLAG(trap, &di->options.trap, store_flag);
+DSIM_FLAG(no_quiesce, &di->options.no_quiesce, store_flag);
 
 static ssize_t dsim_memory_show(struct config_item *item, char *page)
 {
@@ -536,6 +537,7 @@ static struct configfs_attribute *dsim_item_attrs[] = {
 	&dsim_attr_precopy,
 	&dsim_attr_revoke_mmio,
 	&dsim_attr_trap,
+	&dsim_attr_no_quiesce,
 	&dsim_attr_memory,
 	&dsim_attr_tracker,
 	&dsim_attr_granule,

@@ -114,7 +114,8 @@ static struct dsim_device *to_dsim(struct vfio_mig *mig)
 /*
  * A device that keeps what is rung while it is stopped needs no more than to stop.
  * With a trap it is one that would not: what is rung waits there.  Only a reset leaves
- * the trap on while the device runs.
+ * the trap on while the device runs.  One that cannot be told to stop goes on, and what
+ * it does not get done in time it does when it is let onto the bus again.
  */
 static int stop_dma(struct vfio_mig *mig)
 {
@@ -130,7 +131,10 @@ static int stop_dma(struct vfio_mig *mig)
 		}
 		vfio_mig_trap_hold(&ddev->trap, true);
 	}
-	dsim_engine_set_running(ddev, false);
+	if (ddev->port->options.no_quiesce)
+		dsim_engine_drain(ddev);
+	else
+		dsim_engine_set_running(ddev, false);
 	return 0;
 }
 
@@ -143,6 +147,18 @@ static int start_dma(struct vfio_mig *mig)
 		ddev->trapped = false;
 		vfio_mig_trap_off(&ddev->trap);
 	}
+	return 0;
+}
+
+static int master_off(struct vfio_mig *mig)
+{
+	dsim_engine_set_master(to_dsim(mig), false);
+	return 0;
+}
+
+static int master_on(struct vfio_mig *mig)
+{
+	dsim_engine_set_master(to_dsim(mig), true);
 	return 0;
 }
 
@@ -367,12 +383,13 @@ static void reset(struct vfio_mig *mig)
 		dsim_engine_reset(ddev);
 		dsim_pci_reset(ddev);
 		ddev->running = true;
+		ddev->master_off = false;
 	}
 	if (ddev->port->options.trap)
 		vfio_mig_trap_reset(&ddev->trap);
 }
 
-#define OPS_WITHOUT_PRECOPY			\
+#define OPS					\
 	.stop_dma = stop_dma,			\
 	.start_dma = start_dma,			\
 	.save_size = save_size,			\
@@ -383,14 +400,20 @@ static void reset(struct vfio_mig *mig)
 	.load_abort = load_abort,		\
 	.reset = reset
 
-static const struct vfio_mig_ops ops_without_precopy = { OPS_WITHOUT_PRECOPY };
+#define PRECOPY_OPS				\
+	.precopy_begin = precopy_begin,		\
+	.precopy_bytes = precopy_bytes,		\
+	.precopy_save = precopy_save,		\
+	.precopy_end = precopy_end
 
-static const struct vfio_mig_ops ops_with_precopy = {
-	OPS_WITHOUT_PRECOPY,
-	.precopy_begin = precopy_begin,
-	.precopy_bytes = precopy_bytes,
-	.precopy_save = precopy_save,
-	.precopy_end = precopy_end,
+#define MASTER_OPS				\
+	.master_off = master_off,		\
+	.master_on = master_on
+
+/* By whether it has precopy, and cannot be told to stop */
+static const struct vfio_mig_ops mig_ops[2][2] = {
+	{ { OPS }, { OPS, MASTER_OPS } },
+	{ { OPS, PRECOPY_OPS }, { OPS, PRECOPY_OPS, MASTER_OPS } },
 };
 
 /**
@@ -421,8 +444,7 @@ int dsim_migration_init(struct dsim_device *ddev)
 		.nr_sections = ARRAY_SIZE(sections),
 	};
 	rc = vfio_mig_init(&ddev->mig, &ddev->vdev,
-			   options->precopy ? &ops_with_precopy :
-					      &ops_without_precopy,
+			   &mig_ops[options->precopy][options->no_quiesce],
 			   &ddev->identity, flags);
 	if (rc || !options->trap)
 		return rc;

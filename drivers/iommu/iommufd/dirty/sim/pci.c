@@ -68,11 +68,12 @@ bool dsim_pci_memory_enabled(struct dsim_device *ddev)
  * dsim_pci_master_enabled() - May the device do DMA?
  * @ddev: the device; its lock is held
  *
- * Return: the bus master bit of the command register.
+ * Return: the bus master bit of the command register, as the hardware has it: the one
+ * that software sees in config space is what it wrote.
  */
 bool dsim_pci_master_enabled(struct dsim_device *ddev)
 {
-	return command(ddev) & PCI_COMMAND_MASTER;
+	return command(ddev) & PCI_COMMAND_MASTER && !ddev->master_off;
 }
 
 /**

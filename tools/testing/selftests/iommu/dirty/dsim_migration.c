@@ -222,68 +222,6 @@ TEST_F(mig, states_that_are_none)
 	EXPECT_EQ(DSIM_DESC_DONE, dsim_run(d, &nop));
 }
 
-/* Doorbells of both kinds ring, nothing moves; on RUNNING everything does */
-TEST_F(mig, p2p_holds_work)
-{
-	struct dsim_desc fill = {
-		.op = DSIM_OP_FILL,
-		.dst = DATA_IOVA,
-		.len = DATA_SIZE,
-		.value = ~0ULL,
-	};
-	struct dsim *d = &self->src.dev;
-	struct dsim_desc *slot;
-
-	for (int i = 0; i < 4; i++) {
-		d->trap = i & 1;
-		fill.value = i + 1;
-		ASSERT_EQ(DSIM_DESC_DONE, dsim_run(d, &nop));
-		ASSERT_EQ(0, dsim_mig_set(d, RUNNING_P2P, NULL));
-		slot = dsim_put(d, &fill);
-		ASSERT_EQ(0, dsim_kick(d));
-		EXPECT_TRUE(dsim_rests(d, 60));
-		EXPECT_EQ(DSIM_DESC_PENDING, slot->status);
-		EXPECT_EQ(i, *(uint64_t *)self->src.vm.data);
-		/* registers are alive */
-		EXPECT_EQ(0, dsim_reg_write(d, DSIM_REG_SCRATCH, i));
-		EXPECT_EQ(i, dsim_reg(d, DSIM_REG_SCRATCH));
-		/* nor does it move in STOP */
-		if (i & 2) {
-			ASSERT_EQ(0, dsim_mig_set(d, STOP, NULL));
-			EXPECT_TRUE(dsim_rests(d, 60));
-			EXPECT_EQ(i, *(uint64_t *)self->src.vm.data);
-		}
-		ASSERT_EQ(0, dsim_mig_set(d, RUNNING, NULL));
-		ASSERT_EQ(0, dsim_wait(d));
-		EXPECT_EQ(DSIM_DESC_DONE, slot->status);
-		EXPECT_EQ(i + 1, *(uint64_t *)self->src.vm.data);
-	}
-}
-
-/* When a state change returns, no write is in flight any more */
-TEST_F(mig, p2p_is_quiet_at_once)
-{
-	uint8_t *copy = malloc(DATA_SIZE);
-	struct dsim *d = &self->src.dev;
-
-	ASSERT_NE(NULL, copy);
-	for (int i = 0; i < 30; i++) {
-		for (int n = 0; n < 64; n++)
-			dsim_put(d, &(struct dsim_desc){
-				.op = DSIM_OP_FILL, .dst = DATA_IOVA,
-				.len = DATA_SIZE, .value = i * 1000 + n });
-		d->trap = i & 1;
-		ASSERT_EQ(0, dsim_kick(d));
-		ASSERT_EQ(0, dsim_mig_set(d, i & 2 ? STOP : RUNNING_P2P, NULL));
-		memcpy(copy, self->src.vm.data, DATA_SIZE);
-		EXPECT_TRUE(dsim_rests(d, 10));
-		ASSERT_EQ(0, memcmp(copy, self->src.vm.data, DATA_SIZE));
-		ASSERT_EQ(0, dsim_mig_set(d, RUNNING, NULL));
-		ASSERT_EQ(0, dsim_wait(d));
-	}
-	free(copy);
-}
-
 /* Everything that a driver can see of the device arrives */
 TEST_F(mig, registers_move)
 {
@@ -672,6 +610,187 @@ TEST(without_p2p)
 	EXPECT_EQ(0, dsim_remove(SOURCE));
 }
 
+/* ---- No DMA, while registers are alive ---- */
+
+FIXTURE(p2p)
+{
+	struct side src;
+	struct side dst;
+	uint8_t stream[STREAM_MAX];
+	ssize_t len;
+};
+
+/* A device that can be told to stop, and one that is kept from the bus */
+FIXTURE_VARIANT(p2p)
+{
+	struct dsim_config config;
+};
+
+FIXTURE_VARIANT_ADD(p2p, stopped) { .config = { .format = "vtdss" } };
+FIXTURE_VARIANT_ADD(p2p, drained) {
+	.config = { .format = "vtdss", .no_quiesce = true },
+};
+
+FIXTURE_SETUP(p2p)
+{
+	if (!dsim_available())
+		SKIP(return, "iommufd_dirty_sim is not loaded");
+	ASSERT_EQ(0, side_open(&self->src, SOURCE, &variant->config));
+	ASSERT_EQ(0, side_open(&self->dst, DESTINATION, &variant->config));
+	ASSERT_EQ(0, dsim_start(&self->src.dev, self->src.vm.ring));
+}
+
+FIXTURE_TEARDOWN(p2p)
+{
+	EXPECT_EQ(0, side_close(&self->src));
+	EXPECT_EQ(0, side_close(&self->dst));
+}
+
+/* Doorbells of both kinds ring, nothing moves; on RUNNING everything does */
+TEST_F(p2p, holds_work)
+{
+	struct dsim_desc fill = {
+		.op = DSIM_OP_FILL,
+		.dst = DATA_IOVA,
+		.len = DATA_SIZE,
+		.value = ~0ULL,
+	};
+	struct dsim *d = &self->src.dev;
+	struct dsim_desc *slot;
+
+	for (int i = 0; i < 4; i++) {
+		d->trap = i & 1;
+		fill.value = i + 1;
+		ASSERT_EQ(DSIM_DESC_DONE, dsim_run(d, &nop));
+		ASSERT_EQ(0, dsim_mig_set(d, RUNNING_P2P, NULL));
+		slot = dsim_put(d, &fill);
+		ASSERT_EQ(0, dsim_kick(d));
+		EXPECT_TRUE(dsim_rests(d, 60));
+		EXPECT_EQ(DSIM_DESC_PENDING, slot->status);
+		EXPECT_EQ(i, *(uint64_t *)self->src.vm.data);
+		/* registers are alive */
+		EXPECT_EQ(0, dsim_reg_write(d, DSIM_REG_SCRATCH, i));
+		EXPECT_EQ(i, dsim_reg(d, DSIM_REG_SCRATCH));
+		/* nor does it move in STOP */
+		if (i & 2) {
+			ASSERT_EQ(0, dsim_mig_set(d, STOP, NULL));
+			EXPECT_TRUE(dsim_rests(d, 60));
+			EXPECT_EQ(i, *(uint64_t *)self->src.vm.data);
+		}
+		ASSERT_EQ(0, dsim_mig_set(d, RUNNING, NULL));
+		ASSERT_EQ(0, dsim_wait(d));
+		EXPECT_EQ(DSIM_DESC_DONE, slot->status);
+		EXPECT_EQ(i + 1, *(uint64_t *)self->src.vm.data);
+	}
+}
+
+/* When a state change returns, no write is in flight any more */
+TEST_F(p2p, is_quiet_at_once)
+{
+	uint8_t *copy = malloc(DATA_SIZE);
+	struct dsim *d = &self->src.dev;
+
+	ASSERT_NE(NULL, copy);
+	for (int i = 0; i < 30; i++) {
+		for (int n = 0; n < 64; n++)
+			dsim_put(d, &(struct dsim_desc){
+				.op = DSIM_OP_FILL, .dst = DATA_IOVA,
+				.len = DATA_SIZE, .value = i * 1000 + n });
+		d->trap = i & 1;
+		ASSERT_EQ(0, dsim_kick(d));
+		ASSERT_EQ(0, dsim_mig_set(d, i & 2 ? STOP : RUNNING_P2P, NULL));
+		memcpy(copy, self->src.vm.data, DATA_SIZE);
+		EXPECT_TRUE(dsim_rests(d, 10));
+		ASSERT_EQ(0, memcmp(copy, self->src.vm.data, DATA_SIZE));
+		ASSERT_EQ(0, dsim_mig_set(d, RUNNING, NULL));
+		ASSERT_EQ(0, dsim_wait(d));
+	}
+	free(copy);
+}
+
+static int set_master(struct dsim *d, bool on)
+{
+	uint32_t command = dsim_cfg(d, CFG_COMMAND, 2) & ~CFG_COMMAND_MASTER;
+
+	return dsim_cfg_write(d, CFG_COMMAND, 2,
+			      command | (on ? CFG_COMMAND_MASTER : 0));
+}
+
+static bool is_master(struct dsim *d)
+{
+	return dsim_cfg(d, CFG_COMMAND, 2) & CFG_COMMAND_MASTER;
+}
+
+/* Who writes the command register meanwhile reads what he wrote, and gets it later */
+TEST_F(p2p, keeps_the_wish)
+{
+	struct dsim *d = &self->src.dev;
+
+	for (int i = 0; i < 8; i++) {
+		bool before = i & 1, after = i & 2;
+		struct dsim_desc *slot;
+
+		ASSERT_EQ(0, set_master(d, before));
+		ASSERT_EQ(0, dsim_mig_set(d, RUNNING_P2P, NULL));
+		EXPECT_EQ(before, is_master(d));
+		slot = dsim_put(d, &nop);
+		ASSERT_EQ(0, dsim_kick(d));
+		for (int n = 0; n < 3; n++) {
+			ASSERT_EQ(0, set_master(d, n & 1));
+			EXPECT_EQ(n & 1, is_master(d));
+		}
+		ASSERT_EQ(0, set_master(d, after));
+		EXPECT_TRUE(dsim_rests(d, 20));
+		EXPECT_EQ(DSIM_DESC_PENDING, slot->status);
+		if (i & 4) {
+			ASSERT_EQ(0, dsim_mig_set(d, STOP, NULL));
+			EXPECT_EQ(after, is_master(d));
+		}
+		ASSERT_EQ(0, dsim_mig_set(d, RUNNING, NULL));
+		EXPECT_EQ(after, is_master(d));
+		if (!after) {
+			EXPECT_TRUE(dsim_rests(d, 20));
+			EXPECT_EQ(DSIM_DESC_PENDING, slot->status);
+			ASSERT_EQ(0, set_master(d, true));
+		}
+		ASSERT_EQ(0, dsim_wait(d));
+		EXPECT_EQ(DSIM_DESC_DONE, slot->status);
+	}
+	/* a reset lets go of it too */
+	ASSERT_EQ(0, dsim_mig_set(d, RUNNING_P2P, NULL));
+	ASSERT_EQ(0, dsim_reset(d));
+	ASSERT_EQ(0, dsim_start(d, self->src.vm.ring));
+	EXPECT_EQ(DSIM_DESC_DONE, dsim_run(d, &nop));
+}
+
+/* Work that was not drained travels: begun here, ended there, each piece once */
+TEST_F(p2p, work_moves)
+{
+	struct dsim *src = &self->src.dev, *dst = &self->dst.dev;
+	uint64_t *sum = (uint64_t *)self->dst.vm.data;
+	const unsigned int pieces = 200, words = 1024;
+
+	for (unsigned int i = 0; i < pieces; i++)
+		dsim_put(src, &(struct dsim_desc){
+			.op = DSIM_OP_ADD, .dst = DATA_IOVA, .stride = 8,
+			.count = words, .value = 1 });
+	ASSERT_EQ(0, dsim_kick(src));
+	ASSERT_EQ(0, dsim_mig_set(src, RUNNING_P2P, NULL));
+	EXPECT_GT(pieces, dsim_reg(src, DSIM_REG_COMPLETED));
+	dsim_put(src, &nop);
+	ASSERT_EQ(0, dsim_kick(src));
+	SAVE();
+	ASSERT_EQ(0, move_guest(&self->dst, &self->src));
+	ASSERT_EQ(0, load(dst, self->stream, self->len));
+	ASSERT_EQ(0, dsim_mig_set(dst, RUNNING_P2P, NULL));
+	EXPECT_TRUE(dsim_rests(dst, 20));
+	ASSERT_EQ(0, dsim_mig_set(dst, RUNNING, NULL));
+	ASSERT_EQ(0, dsim_wait(dst));
+	EXPECT_EQ(pieces + 1, dsim_reg(dst, DSIM_REG_COMPLETED));
+	for (unsigned int i = 0; i < words; i++)
+		ASSERT_EQ(pieces, sum[i]);
+}
+
 /* ---- Every way through the states ---- */
 
 static bool saves(uint32_t state)
@@ -714,12 +833,17 @@ FIXTURE_VARIANT(arcs)
 {
 	bool p2p;
 	bool precopy;
+	bool no_quiesce;
 };
 
 FIXTURE_VARIANT_ADD(arcs, stop_copy) { };
 FIXTURE_VARIANT_ADD(arcs, p2p) { .p2p = true };
 FIXTURE_VARIANT_ADD(arcs, precopy) { .precopy = true };
 FIXTURE_VARIANT_ADD(arcs, p2p_precopy) { .p2p = true, .precopy = true };
+FIXTURE_VARIANT_ADD(arcs, drained) { .no_quiesce = true };
+FIXTURE_VARIANT_ADD(arcs, drained_p2p_precopy) {
+	.p2p = true, .precopy = true, .no_quiesce = true,
+};
 
 FIXTURE_SETUP(arcs)
 {
@@ -729,6 +853,7 @@ FIXTURE_SETUP(arcs)
 		.format = "vtdss",
 		.no_p2p = !variant->p2p,
 		.precopy = variant->precopy,
+		.no_quiesce = variant->no_quiesce,
 	};
 	if (!dsim_available())
 		SKIP(return, "iommufd_dirty_sim is not loaded");
@@ -1519,10 +1644,12 @@ FIXTURE(mmio)
 FIXTURE_VARIANT(mmio)
 {
 	bool trapped;
+	bool no_quiesce;
 };
 
 FIXTURE_VARIANT_ADD(mmio, direct) { };
 FIXTURE_VARIANT_ADD(mmio, trapped) { .trapped = true };
+FIXTURE_VARIANT_ADD(mmio, drained) { .no_quiesce = true };
 
 FIXTURE_SETUP(mmio)
 {
@@ -1531,6 +1658,7 @@ FIXTURE_SETUP(mmio)
 		.precopy = true,
 		.revoke_mmio = true,
 		.trapped = variant->trapped,
+		.no_quiesce = variant->no_quiesce,
 	};
 	int fd;
 

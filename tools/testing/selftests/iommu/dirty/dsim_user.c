@@ -179,6 +179,8 @@ int dsim_create(struct dsim *d, const char *name,
 		rc = dsim_set(name, "revoke_mmio", "1");
 	if (!rc && config->trapped)
 		rc = dsim_set(name, "trap", "1");
+	if (!rc && config->no_quiesce)
+		rc = dsim_set(name, "no_quiesce", "1");
 	if (!rc && config->memory)
 		rc = set_number(name, "memory", config->memory);
 	if (!rc && config->tracker)

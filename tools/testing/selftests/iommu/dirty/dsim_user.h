@@ -77,6 +77,7 @@
  * @precopy: the device has PRE_COPY
  * @revoke_mmio: the device has no MMIO while it does not run
  * @trapped: its mapped doorbell is trapped, and held, while DMA is stopped
+ * @no_quiesce: it is drained and kept from the bus, for it cannot be told to stop
  * @memory: bytes of memory of the device's own
  * @tracker: the device's own: "pull" or "push"; NULL: none
  * @granule: bytes that this one tells apart, 0 for a page
@@ -94,6 +95,7 @@ struct dsim_config {
 	bool precopy;
 	bool revoke_mmio;
 	bool trapped;
+	bool no_quiesce;
 	unsigned int memory;
 	const char *tracker;
 	uint64_t granule;
