@@ -17,6 +17,7 @@
 #include <linux/types.h>
 #include <linux/vfio_pci_core.h>
 #include <linux/vfio_pci_migration.h>
+#include <linux/workqueue.h>
 #include <linux/xarray.h>
 
 #include "regs.h"
@@ -126,6 +127,10 @@ struct e1000e_slots {
  * @lock: protects everything below, and makes the user's accesses to registers one
  *	  at a time.  Nests inside @pci.core.memory_lock, which is held to read over
  *	  those, and to write over ours.
+ * @learn: reads the receive rings of a state that was loaded, since an op of the library
+ *	   must not access user memory
+ * @unread: it has not done so yet: the device has none of their descriptors, @shadow
+ *	    has their tails, and an access of the user waits for it
  * @held: DMA is stopped, and @shadow has what the user wrote
  * @shadow: the registers of enum e1000e_held
  * @soft: see there; io_addr counts always, the others on their way
@@ -137,6 +142,8 @@ struct e1000e {
 	struct vfio_mig_pci pci;
 
 	struct mutex lock;
+	struct work_struct learn;
+	bool unread;
 	bool held;
 	u32 shadow[NR_HELD];
 	struct e1000e_soft soft;
@@ -145,20 +152,8 @@ struct e1000e {
 	struct e1000e_tracker tracker;
 };
 
-static inline void __iomem *e1000e_reg(struct e1000e *e, u32 offset)
-{
-	return e->pci.core.barmap[VFIO_PCI_BAR0_REGION_INDEX] + offset;
-}
-
-static inline u32 e1000e_get(struct e1000e *e, u32 offset)
-{
-	return readl(e1000e_reg(e, offset));
-}
-
-static inline void e1000e_set(struct e1000e *e, u32 offset, u32 value)
-{
-	writel(value, e1000e_reg(e, offset));
-}
+u32 e1000e_get(struct e1000e *e, u32 offset);
+void e1000e_set(struct e1000e *e, u32 offset, u32 value);
 
 /* Writes before are done when it returns */
 static inline void e1000e_flush(struct e1000e *e)
@@ -193,13 +188,21 @@ void e1000e_track_heads(struct e1000e *e);
 void e1000e_track_lost(struct e1000e *e);
 struct e1000e_slots e1000e_new_slots(struct e1000e *e, unsigned int q,
 				     u32 from, u32 tail);
+int e1000e_fetch(struct e1000e *e, u64 iova, void *desc, size_t length);
 void e1000e_learn(struct e1000e *e, const struct e1000e_slots *slots);
+void e1000e_learn_later(struct e1000e *e);
+void e1000e_learn_rings(struct work_struct *work);
 int e1000e_bind_iommufd(struct vfio_device *vdev, struct iommufd_ctx *ictx,
 			u32 *id);
 void e1000e_tracker_destroy(struct e1000e_tracker *t);
 
+extern const struct iommufd_dirty_device_ops e1000e_track_ops;
+
 /* state.c */
 extern const struct vfio_mig_ops e1000e_mig_ops;
 extern const struct vfio_mig_identity e1000e_identity;
+#if IS_ENABLED(CONFIG_KUNIT)
+u32 e1000e_saved_offset(unsigned int index);
+#endif
 
 #endif

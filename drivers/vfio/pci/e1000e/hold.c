@@ -11,6 +11,8 @@
  *
  * So all accesses of the user come here, in any state: the BAR is never mapped.
  */
+#include <kunit/static_stub.h>
+#include <kunit/visibility.h>
 #include <linux/cleanup.h>
 #include <linux/delay.h>
 #include <linux/iopoll.h>
@@ -23,6 +25,38 @@
 #define DRAIN_US	100000
 /* The datasheet names no limit; Linux' driver takes this one */
 #define GIO_US		80000
+
+static void __iomem *reg(struct e1000e *e, u32 offset)
+{
+	return e->pci.core.barmap[VFIO_PCI_BAR0_REGION_INDEX] + offset;
+}
+
+/**
+ * e1000e_get() - Read a register of the device
+ * @e: the device, with its lock held
+ * @offset: of the register
+ *
+ * Return: the value.
+ */
+u32 e1000e_get(struct e1000e *e, u32 offset)
+{
+	KUNIT_STATIC_STUB_REDIRECT(e1000e_get, e, offset);
+	return readl(reg(e, offset));
+}
+EXPORT_SYMBOL_IF_KUNIT(e1000e_get);
+
+/**
+ * e1000e_set() - Write a register of the device
+ * @e: the device, with its lock held
+ * @offset: of the register
+ * @value: what to write
+ */
+void e1000e_set(struct e1000e *e, u32 offset, u32 value)
+{
+	KUNIT_STATIC_STUB_REDIRECT(e1000e_set, e, offset, value);
+	writel(value, reg(e, offset));
+}
+EXPORT_SYMBOL_IF_KUNIT(e1000e_set);
 
 static const u16 held_offset[NR_HELD] = {
 	[HELD_CTRL] = CTRL,
@@ -49,6 +83,7 @@ int e1000e_held_index(u32 offset)
 			return i;
 	return -1;
 }
+EXPORT_SYMBOL_IF_KUNIT(e1000e_held_index);
 
 /**
  * e1000e_canonical() - Some registers are at two places, for older drivers' sake
@@ -126,13 +161,20 @@ u32 e1000e_user_read(struct e1000e *e, u32 offset)
 		value |= STATUS_GIO_ENABLED;
 	return value;
 }
+EXPORT_SYMBOL_IF_KUNIT(e1000e_user_read);
+
+static bool is_rx_tail(unsigned int held)
+{
+	return held == HELD_RDT0 || held == HELD_RDT1;
+}
 
 static void get_shadows(struct e1000e *e)
 {
 	unsigned int i;
 
 	for (i = 0; i != NR_HELD; i++)
-		e->shadow[i] = e1000e_get(e, held_offset[i]);
+		if (!e->unread || !is_rx_tail(i))
+			e->shadow[i] = e1000e_get(e, held_offset[i]);
 }
 
 /* The bit that clears itself is not for a shadow; a reset stops DMA by itself */
@@ -140,6 +182,7 @@ static void write_held_ctrl(struct e1000e *e, u32 value)
 {
 	if (value & CTRL_RST) {
 		e1000e_hw_reset(e);
+		e->unread = false;
 		get_shadows(e);
 	} else {
 		e->shadow[HELD_CTRL] = value & ~CTRL_PHY_RST;
@@ -186,6 +229,7 @@ void e1000e_user_write(struct e1000e *e, u32 offset, u32 value)
 	if (is_head(offset) || (offset == CTRL && value & CTRL_RST))
 		e1000e_track_heads(e);
 }
+EXPORT_SYMBOL_IF_KUNIT(e1000e_user_write);
 
 /* ---- DMA ---- */
 
@@ -255,13 +299,14 @@ int e1000e_hold(struct e1000e *e)
 	e1000e_let_go(e);
 	return -EBUSY;
 }
+EXPORT_SYMBOL_IF_KUNIT(e1000e_hold);
 
 /**
  * e1000e_let_go() - Start DMA again
  * @e: the device, with its lock held
  *
  * The tails come before what enables the rings: these may be others' rings than when
- * DMA stopped.
+ * DMA stopped.  Receive rings that were not read yet are empty until then.
  */
 void e1000e_let_go(struct e1000e *e)
 {
@@ -270,13 +315,20 @@ void e1000e_let_go(struct e1000e *e)
 		HELD_RCTL, HELD_TCTL,
 	};
 	unsigned int i;
+	u32 offset, value;
 
 	lockdep_assert_held(&e->lock);
-	for (i = 0; i != ARRAY_SIZE(order); i++)
-		e1000e_set(e, held_offset[order[i]], e->shadow[order[i]]);
+	for (i = 0; i != ARRAY_SIZE(order); i++) {
+		offset = held_offset[order[i]];
+		value = e->shadow[order[i]];
+		if (e->unread && is_rx_tail(order[i]))
+			value = e1000e_get(e, offset - RDT + RDH);
+		e1000e_set(e, offset, value);
+	}
 	e1000e_flush(e);
 	e->held = false;
 }
+EXPORT_SYMBOL_IF_KUNIT(e1000e_let_go);
 
 /* ---- Interrupts ---- */
 

@@ -4,9 +4,11 @@
  *
  * What is not of this device is the library's.  Its registers are accessed by read and
  * write only, see hold.c, and so is the window to them in I/O space, which
- * would lead around that.  The flash is not the user's: it is the card's firmware
- * that lies there, no state.
+ * would lead around that.  The BAR of MSI-X may be mapped.  The flash is not the
+ * user's: it is the card's firmware that lies there, no state.
  */
+#include <kunit/static_stub.h>
+#include <kunit/visibility.h>
 #include <linux/cleanup.h>
 #include <linux/module.h>
 #include <linux/pm_runtime.h>
@@ -31,11 +33,13 @@ int e1000e_begin(struct e1000e *e)
 {
 	int rc;
 
+	KUNIT_STATIC_STUB_REDIRECT(e1000e_begin, e);
 	rc = vfio_mig_pci_begin(&e->pci);
 	if (!rc)
 		mutex_lock(&e->lock);
 	return rc;
 }
+EXPORT_SYMBOL_IF_KUNIT(e1000e_begin);
 
 /**
  * e1000e_end() - We are done
@@ -43,9 +47,11 @@ int e1000e_begin(struct e1000e *e)
  */
 void e1000e_end(struct e1000e *e)
 {
+	KUNIT_STATIC_STUB_REDIRECT(e1000e_end, e);
 	mutex_unlock(&e->lock);
 	vfio_mig_pci_end(&e->pci);
 }
+EXPORT_SYMBOL_IF_KUNIT(e1000e_end);
 
 /* ---- The user's accesses ---- */
 
@@ -110,6 +116,15 @@ static void learn_before(struct e1000e *e, unsigned int bar, u32 offset,
 	e1000e_learn(e, &new);
 }
 
+/* The rings of a state that was loaded are the device's before the user sees it */
+static void wait_for_rings(struct e1000e *e)
+{
+	if (READ_ONCE(e->unread) && !READ_ONCE(e->held)) {
+		e1000e_learn_later(e);
+		flush_work(&e->learn);
+	}
+}
+
 /* Registers are of 32 bits, and undefined otherwise */
 static ssize_t access_regs(struct e1000e *e, char __user *buf, size_t count,
 			   loff_t *ppos, bool write)
@@ -123,6 +138,7 @@ static ssize_t access_regs(struct e1000e *e, char __user *buf, size_t count,
 	if (pos >= size || pos % 4 || count % 4)
 		return -EINVAL;
 	count = min_t(u64, count, size - pos);
+	wait_for_rings(e);
 	for (done = 0; done != count; done += 4) {
 		if (write && copy_from_user(&value, buf + done, 4))
 			return -EFAULT;
@@ -233,8 +249,8 @@ static int e1000e_open_device(struct vfio_device *vdev)
 	rc = vfio_mig_pci_open_device(vdev);
 	if (rc)
 		return rc;
-	memset(e->pci.core.bar_mmap_supported, false,
-	       sizeof(e->pci.core.bar_mmap_supported));
+	e->pci.core.bar_mmap_supported[VFIO_PCI_BAR0_REGION_INDEX] = false;
+	e->pci.core.bar_mmap_supported[VFIO_PCI_BAR1_REGION_INDEX] = false;
 	rc = e1000e_reset(e);
 	if (rc)
 		vfio_mig_pci_close_device(vdev);
@@ -248,6 +264,7 @@ static void e1000e_close_device(struct vfio_device *vdev)
 {
 	struct e1000e *e = to_e1000e(vdev);
 
+	cancel_work_sync(&e->learn);
 	if (!e1000e_begin(e)) {
 		if (e->tracker.on && !e->held)
 			e1000e_hold(e);
@@ -263,6 +280,7 @@ static int e1000e_init(struct vfio_device *vdev)
 	struct e1000e *e = to_e1000e(vdev);
 
 	mutex_init(&e->lock);
+	INIT_WORK(&e->learn, e1000e_learn_rings);
 	xa_init(&e->tracker.log);
 	return vfio_mig_pci_init(to_vfio_mig_pci(vdev), &e1000e_mig_ops,
 				 &e1000e_identity, VFIO_MIG_P2P);

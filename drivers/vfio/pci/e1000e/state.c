@@ -23,6 +23,7 @@
  * management by a BMC, which is the host's; the semaphore SWSM, for the same reason;
  * patterns of frames that wake up the system; diagnostic registers of the FIFOs.
  */
+#include <kunit/visibility.h>
 #include <linux/bitfield.h>
 #include <linux/cleanup.h>
 #include <linux/iopoll.h>
@@ -157,6 +158,23 @@ static u32 offset_of(const struct reg *reg)
 {
 	return reg->range->offset + reg->nth * reg->range->stride;
 }
+
+/**
+ * e1000e_saved_offset() - Which register is it that is saved there?
+ * @index: in &e1000e_state.regs
+ *
+ * Return: the offset of the register.
+ */
+VISIBLE_IF_KUNIT u32 e1000e_saved_offset(unsigned int index)
+{
+	struct reg reg;
+
+	for_each_reg(&reg)
+		if (reg.index == index)
+			return offset_of(&reg);
+	return U32_MAX;
+}
+EXPORT_SYMBOL_IF_KUNIT(e1000e_saved_offset);
 
 static int save_regs(struct e1000e *e, u32 *values)
 {
@@ -308,6 +326,7 @@ const struct vfio_mig_identity e1000e_identity = {
 	.sections = sections,
 	.nr_sections = ARRAY_SIZE(sections),
 };
+EXPORT_SYMBOL_IF_KUNIT(e1000e_identity);
 
 /* All sections are words, little endian */
 static int put_words(struct vfio_mig *mig, u32 type, const u32 *values,
@@ -356,37 +375,17 @@ static int stop_dma(struct vfio_mig *mig)
 	return rc;
 }
 
-/* The rings may have come from elsewhere, with descriptors in them */
-static int learn_rings(struct e1000e *e)
-{
-	struct e1000e_slots new;
-	unsigned int q;
-	int rc;
-
-	for (q = 0; q != NR_QUEUES; q++) {
-		rc = e1000e_begin(e);
-		if (rc)
-			return rc;
-		new = e1000e_new_slots(e, q,
-				       e1000e_get(e, RDH + q * QUEUE_STRIDE),
-				       e->shadow[HELD_RDT0 + q]);
-		e1000e_end(e);
-		e1000e_learn(e, &new);
-	}
-	return 0;
-}
-
 static int start_dma(struct vfio_mig *mig)
 {
 	struct e1000e *e = to_e1000e(mig);
 	int rc;
 
-	rc = learn_rings(e);
-	if (!rc)
-		rc = e1000e_begin(e);
+	rc = e1000e_begin(e);
 	if (rc)
 		return rc;
 	e1000e_let_go(e);
+	if (e->unread)
+		e1000e_learn_later(e);
 	e1000e_end(e);
 	return 0;
 }
@@ -499,6 +498,7 @@ static int load_end(struct vfio_mig *mig)
 		return rc;
 	e1000e_track_before(e);
 	load_regs(e, state->regs);
+	e->unread = true;
 	e1000e_track_heads(e);
 	e->soft = state->soft;
 	save_stats(e);			/* what was counted here is not the guest's */
@@ -517,6 +517,7 @@ static void reset(struct vfio_mig *mig)
 	guard(mutex)(&e->lock);
 	e1000e_track_lost(e);
 	e->held = false;
+	e->unread = false;
 	memset(&e->soft, 0, sizeof(e->soft));
 	memset(e->stats, 0, sizeof(e->stats));
 }
@@ -532,3 +533,4 @@ const struct vfio_mig_ops e1000e_mig_ops = {
 	.load_end = load_end,
 	.reset = reset,
 };
+EXPORT_SYMBOL_IF_KUNIT(e1000e_mig_ops);

@@ -16,6 +16,8 @@
  * When a descriptor is not known, because it could not be read or is of the kind
  * that splits packets, tracking has failed, and everything is reported dirty.
  */
+#include <kunit/static_stub.h>
+#include <kunit/visibility.h>
 #include <linux/bitfield.h>
 #include <linux/cleanup.h>
 #include <linux/iommufd.h>
@@ -161,7 +163,7 @@ static void count_tx(struct e1000e *e, unsigned int q)
 	for (slot = t->tx_seen[q]; slot != head; slot = (slot + 1) % slots)
 		log_write(t, base + slot * DESC_SIZE, DESC_SIZE);
 	t->tx_seen[q] = head;
-	if (!e->held && head != tail)
+	if (!e->held && e1000e_get(e, TCTL) & TCTL_EN && head != tail)
 		log_write(t, base + head * DESC_SIZE, DESC_SIZE);
 }
 
@@ -237,6 +239,25 @@ static int resize(struct e1000e_rx *rx, u32 slots)
 	return 0;
 }
 
+/**
+ * e1000e_fetch() - Read descriptors from memory, as the device would
+ * @e: the device, with no lock of ours held
+ * @iova: of the first
+ * @desc: where they go
+ * @length: bytes
+ *
+ * Return: 0 or an errno.
+ */
+int e1000e_fetch(struct e1000e *e, u64 iova, void *desc, size_t length)
+{
+	KUNIT_STATIC_STUB_REDIRECT(e1000e_fetch, e, iova, desc, length);
+	if (!e->pci.core.vdev.iommufd_device)
+		return -ENODEV;
+	return iommufd_device_read(e->pci.core.vdev.iommufd_device, iova, desc,
+				   length);
+}
+EXPORT_SYMBOL_IF_KUNIT(e1000e_fetch);
+
 static u32 read_slots(struct e1000e *e, const struct e1000e_slots *new,
 		      u32 slot, u64 *buffers)
 {
@@ -248,9 +269,8 @@ static u32 read_slots(struct e1000e *e, const struct e1000e_slots *new,
 	} desc[BATCH];
 	int rc;
 
-	rc = iommufd_device_read(e->pci.core.vdev.iommufd_device,
-				 new->base + slot * DESC_SIZE, desc,
-				 nr * DESC_SIZE);
+	rc = e1000e_fetch(e, new->base + slot * DESC_SIZE, desc,
+			  nr * DESC_SIZE);
 	for (i = 0; i != nr; i++)
 		buffers[i] = rc ? UNKNOWN : le64_to_cpu(desc[i].buffer);
 	return nr;
@@ -291,6 +311,7 @@ struct e1000e_slots e1000e_new_slots(struct e1000e *e, unsigned int q,
 		new.from = new.tail;
 	return new;
 }
+EXPORT_SYMBOL_IF_KUNIT(e1000e_new_slots);
 
 /**
  * e1000e_learn() - Get to know them, before the device does
@@ -303,8 +324,6 @@ void e1000e_learn(struct e1000e *e, const struct e1000e_slots *new)
 	u32 slot = new->from, nr;
 	u64 buffers[BATCH];
 
-	if (!e->pci.core.vdev.iommufd_device)
-		return;
 	while (slot != new->tail) {
 		nr = read_slots(e, new, slot, buffers);
 		scoped_guard(mutex, &e->lock)
@@ -314,6 +333,52 @@ void e1000e_learn(struct e1000e *e, const struct e1000e_slots *new)
 		slot = (slot + nr) % new->slots;
 	}
 }
+EXPORT_SYMBOL_IF_KUNIT(e1000e_learn);
+
+/* What is in the receive rings of a state that was loaded; they are empty until then */
+static int learn_ring(struct e1000e *e, unsigned int q)
+{
+	struct e1000e_slots new;
+	int rc;
+
+	rc = e1000e_begin(e);
+	if (rc)
+		return rc;
+	new = e1000e_new_slots(e, q, e1000e_get(e, ring_reg(q, RDH)),
+			       e->shadow[HELD_RDT0 + q]);
+	e1000e_end(e);
+	e1000e_learn(e, &new);
+	return 0;
+}
+
+/**
+ * e1000e_learn_rings() - Read the receive rings of a state that was loaded
+ * @work: of a device
+ *
+ * Only then the device gets them.  If DMA stopped meanwhile, or nobody answers, the
+ * next start does it.
+ *
+ * Context: process, with no lock held: user memory is read.
+ */
+void e1000e_learn_rings(struct work_struct *work)
+{
+	struct e1000e *e = container_of(work, struct e1000e, learn);
+	unsigned int q;
+
+	for (q = 0; q != NR_QUEUES; q++)
+		if (learn_ring(e, q))
+			return;
+	if (e1000e_begin(e))
+		return;
+	if (e->unread && !e->held) {
+		for (q = 0; q != NR_QUEUES; q++)
+			e1000e_set(e, ring_reg(q, RDT),
+				   e->shadow[HELD_RDT0 + q]);
+		e->unread = false;
+	}
+	e1000e_end(e);
+}
+EXPORT_SYMBOL_IF_KUNIT(e1000e_learn_rings);
 
 /* ---- What iommufd calls ---- */
 
@@ -400,12 +465,26 @@ static int track_collect(void *data, unsigned long iova, unsigned long length,
 }
 
 /* Where the IOMMU can do it, it tells what was written; this, what may have been */
-static const struct iommufd_dirty_device_ops track_ops = {
+const struct iommufd_dirty_device_ops e1000e_track_ops = {
 	.rating = -1,
 	.start = track_start,
 	.stop = track_stop,
 	.collect = track_collect,
 };
+EXPORT_SYMBOL_IF_KUNIT(e1000e_track_ops);
+
+/**
+ * e1000e_learn_later() - Have e1000e_learn_rings() called
+ * @e: the device
+ *
+ * Context: any.
+ */
+void e1000e_learn_later(struct e1000e *e)
+{
+	KUNIT_STATIC_STUB_REDIRECT(e1000e_learn_later, e);
+	schedule_work(&e->learn);
+}
+EXPORT_SYMBOL_IF_KUNIT(e1000e_learn_later);
 
 /**
  * e1000e_bind_iommufd() - The device is bound to an iommufd
@@ -423,8 +502,8 @@ int e1000e_bind_iommufd(struct vfio_device *vdev, struct iommufd_ctx *ictx,
 
 	rc = vfio_iommufd_physical_bind(vdev, ictx, id);
 	if (!rc)
-		iommufd_device_set_dirty_ops(vdev->iommufd_device, &track_ops,
-					     e);
+		iommufd_device_set_dirty_ops(vdev->iommufd_device,
+					     &e1000e_track_ops, e);
 	return rc;
 }
 
@@ -440,3 +519,4 @@ void e1000e_tracker_destroy(struct e1000e_tracker *t)
 	for (q = 0; q != NR_QUEUES; q++)
 		kvfree(t->rx[q].buffers);
 }
+EXPORT_SYMBOL_IF_KUNIT(e1000e_tracker_destroy);

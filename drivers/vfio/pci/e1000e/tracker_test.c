@@ -1,0 +1,511 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * KUnit tests of the 82574L's dirty tracker: what it makes of heads, tails and
+ * descriptors, round the ends of rings of each kind, and what it says when it does not know
+ */
+#include <linux/cleanup.h>
+#include <linux/iommufd_dirty.h>
+#include <linux/iova_bitmap.h>
+
+#include "fake.h"
+
+#define RING		FAKE_IOVA
+#define TX_RING		(FAKE_IOVA + 0x10000)
+#define SLOTS		256
+#define PER_PAGE	(PAGE_SIZE / DESC_SIZE)
+/* Each buffer begins in a page of its own, where nothing else is */
+#define BUFFER(_slot)	(0x200000000ULL + (u64)(_slot) * 0x10000)
+#define MAX_PAGES	64
+
+/**
+ * struct ctx - what a test has
+ * @f: the device
+ * @dirty: pages that were reported, in no order
+ * @nr: how many
+ */
+struct ctx {
+	struct fake *f;
+	unsigned long dirty[MAX_PAGES];
+	unsigned int nr;
+};
+
+static void note_page(void *data, unsigned long iova, size_t length)
+{
+	struct ctx *ctx = data;
+
+	if (ctx->nr < MAX_PAGES && length == PAGE_SIZE)
+		ctx->dirty[ctx->nr] = iova;
+	ctx->nr++;
+}
+
+static const struct iova_bitmap_sink sink = { .set = note_page };
+
+static int collect_range(struct kunit *test, struct ctx *ctx, u64 iova,
+			 u64 length)
+{
+	struct iova_bitmap *bitmap = iova_bitmap_alloc_sink(&sink, ctx);
+	int rc;
+
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, bitmap);
+	ctx->nr = 0;
+	rc = e1000e_track_ops.collect(&ctx->f->e, iova, length, bitmap);
+	iova_bitmap_free(bitmap);
+	return rc;
+}
+
+static int collect(struct kunit *test, struct ctx *ctx)
+{
+	return collect_range(test, ctx, 0, 1ULL << 40);
+}
+
+static bool is_dirty(struct ctx *ctx, u64 iova)
+{
+	unsigned int i;
+
+	for (i = 0; i < min_t(unsigned int, ctx->nr, MAX_PAGES); i++)
+		if (ctx->dirty[i] == (iova & PAGE_MASK))
+			return true;
+	return false;
+}
+
+/* ---- The guest's side ---- */
+
+static void put_desc(struct fake *f, unsigned int slot, u64 buffer)
+{
+	__le64 *desc = (__le64 *)(f->mem + slot * DESC_SIZE);
+
+	desc[0] = cpu_to_le64(buffer);
+}
+
+/* The tail is written as main.c has it: learnt of first, with no lock held */
+static void ring(struct fake *f, u32 tail)
+{
+	struct e1000e *e = &f->e;
+	struct e1000e_slots new;
+
+	scoped_guard(mutex, &e->lock)
+		new = e1000e_new_slots(e, 0, e1000e_user_read(e, RDT), tail);
+	e1000e_learn(e, &new);
+	scoped_guard(mutex, &e->lock)
+		e1000e_user_write(e, RDT, tail);
+}
+
+static void user_write(struct fake *f, u32 offset, u32 value)
+{
+	guard(mutex)(&f->e.lock);
+	e1000e_user_write(&f->e, offset, value);
+}
+
+static int start(struct fake *f)
+{
+	u64 page_size = PAGE_SIZE;
+
+	return e1000e_track_ops.start(&f->e, NULL, 0, &page_size);
+}
+
+/* Rings of 256 descriptors, receiving into 2 KiB, of which nothing is rung for yet */
+static struct ctx *make(struct kunit *test)
+{
+	struct ctx *ctx = kunit_kzalloc(test, sizeof(*ctx), GFP_KERNEL);
+	struct fake *f = fake_make(test);
+	unsigned int i;
+
+	KUNIT_ASSERT_NOT_NULL(test, ctx);
+	ctx->f = f;
+	for (i = 0; i != SLOTS; i++)
+		put_desc(f, i, BUFFER(i));
+	*fake_reg(f, RDBAL) = lower_32_bits(RING);
+	*fake_reg(f, RDBAH) = upper_32_bits(RING);
+	*fake_reg(f, RDLEN) = SLOTS * DESC_SIZE;
+	*fake_reg(f, TDBAL) = lower_32_bits(TX_RING);
+	*fake_reg(f, TDBAH) = upper_32_bits(TX_RING);
+	*fake_reg(f, TDLEN) = SLOTS * 4 * DESC_SIZE;
+	*fake_reg(f, RCTL) = RCTL_EN;
+	f->stuck = true;
+	return ctx;
+}
+
+static void expect_nothing(struct kunit *test, struct ctx *ctx)
+{
+	KUNIT_EXPECT_EQ(test, 0, collect(test, ctx));
+	KUNIT_EXPECT_EQ(test, ctx->nr, 0);
+}
+
+/* ---- Rings ---- */
+
+/* No descriptor is out: nothing is written, here or beyond the head */
+static void empty_ring(struct kunit *test)
+{
+	struct ctx *ctx = make(test);
+
+	KUNIT_ASSERT_EQ(test, 0, start(ctx->f));
+	expect_nothing(test, ctx);
+	/* nor after it was filled and emptied */
+	ring(ctx->f, 8);
+	*fake_reg(ctx->f, RDH) = 8;
+	KUNIT_EXPECT_EQ(test, 0, collect(test, ctx));
+	KUNIT_EXPECT_EQ(test, ctx->nr, 8 + 1);
+	expect_nothing(test, ctx);
+}
+
+/* All but one descriptor are out: what the head passed was written, and only that */
+static void full_ring(struct kunit *test)
+{
+	struct ctx *ctx = make(test);
+	struct fake *f = ctx->f;
+	unsigned int i;
+
+	ring(f, SLOTS - 1);
+	*fake_reg(f, RCTL) = 0;		/* nothing is under way */
+	KUNIT_ASSERT_EQ(test, 0, start(f));
+	expect_nothing(test, ctx);
+	*fake_reg(f, RDH) = 10;
+	KUNIT_EXPECT_EQ(test, 0, collect(test, ctx));
+	KUNIT_EXPECT_EQ(test, ctx->nr, 10 + 1);
+	for (i = 0; i != 10; i++)
+		KUNIT_EXPECT_TRUE(test, is_dirty(ctx, BUFFER(i)));
+	KUNIT_EXPECT_TRUE(test, is_dirty(ctx, RING));
+	expect_nothing(test, ctx);
+	*fake_reg(f, RDH) = SLOTS - 1;
+	KUNIT_EXPECT_EQ(test, 0, collect(test, ctx));
+	KUNIT_EXPECT_EQ(test, ctx->nr, SLOTS - 1 - 10 + 1);
+}
+
+/* Round the end, also when descriptors are read in pieces and from both sides of it */
+static void wraps(struct kunit *test)
+{
+	struct ctx *ctx = make(test);
+	struct fake *f = ctx->f;
+	unsigned int i;
+
+	*fake_reg(f, RDH) = SLOTS - 3;
+	*fake_reg(f, RDT) = SLOTS - 3;
+	ring(f, 90);
+	*fake_reg(f, RCTL) = 0;
+	KUNIT_ASSERT_EQ(test, 0, start(f));
+	*fake_reg(f, RDH) = 4;
+	KUNIT_EXPECT_EQ(test, 0, collect(test, ctx));
+	KUNIT_EXPECT_EQ(test, ctx->nr, 7 + 1);
+	for (i = SLOTS - 3; i != SLOTS + 4; i++)
+		KUNIT_EXPECT_TRUE(test, is_dirty(ctx, BUFFER(i % SLOTS)));
+	for (i = 0; i != 90; i++)
+		KUNIT_EXPECT_EQ(test, f->e.tracker.rx[0].buffers[i], BUFFER(i));
+	KUNIT_EXPECT_EQ(test, f->e.tracker.rx[0].buffers[90], U64_MAX);
+}
+
+/* A slot is used again: its buffer now is another one, what was in it before is told */
+static void slot_again(struct kunit *test)
+{
+	struct ctx *ctx = make(test);
+	struct fake *f = ctx->f;
+
+	*fake_reg(f, RDLEN) = 8 * DESC_SIZE;
+	ring(f, 2);
+	*fake_reg(f, RCTL) = 0;
+	KUNIT_ASSERT_EQ(test, 0, start(f));
+	*fake_reg(f, RDH) = 2;
+	put_desc(f, 0, BUFFER(1000));
+	put_desc(f, 1, BUFFER(1001));
+	ring(f, 1);
+	*fake_reg(f, RDH) = 1;
+	KUNIT_EXPECT_EQ(test, 0, collect(test, ctx));
+	KUNIT_EXPECT_TRUE(test, is_dirty(ctx, BUFFER(0)));
+	KUNIT_EXPECT_TRUE(test, is_dirty(ctx, BUFFER(1)));
+	KUNIT_EXPECT_TRUE(test, is_dirty(ctx, BUFFER(1000)));
+	KUNIT_EXPECT_FALSE(test, is_dirty(ctx, BUFFER(1001)));
+}
+
+/* A frame under way takes as many buffers as the largest needs, and not those past the tail */
+static void beyond_the_head(struct kunit *test)
+{
+	struct ctx *ctx = make(test);
+	struct fake *f = ctx->f;
+	unsigned int i;
+
+	ring(f, 100);
+	KUNIT_ASSERT_EQ(test, 0, start(f));
+	KUNIT_EXPECT_EQ(test, 0, collect(test, ctx));
+	for (i = 0; i != 8; i++)
+		KUNIT_EXPECT_TRUE(test, is_dirty(ctx, BUFFER(i)));
+	KUNIT_EXPECT_FALSE(test, is_dirty(ctx, BUFFER(8)));
+	KUNIT_EXPECT_EQ(test, ctx->nr, 8 + 1);
+	*fake_reg(f, RDH) = 97;
+	KUNIT_EXPECT_EQ(test, 0, collect(test, ctx));
+	KUNIT_EXPECT_EQ(test, 0, collect(test, ctx));
+	KUNIT_EXPECT_EQ(test, ctx->nr, 3 + 1);
+	KUNIT_EXPECT_FALSE(test, is_dirty(ctx, BUFFER(100)));
+	/* nothing is, once DMA is stopped */
+	KUNIT_ASSERT_NULL(test, fake_set_state(f, VFIO_DEVICE_STATE_RUNNING_P2P));
+	expect_nothing(test, ctx);
+}
+
+/* Buffers of each size, which lie over two pages or more */
+static void buffer_sizes(struct kunit *test)
+{
+	static const struct {
+		u32 rctl;
+		u32 size;
+	} sizes[] = {
+		{ 0, 2048 }, { 1 << 16, 1024 }, { 2 << 16, 512 },
+		{ 3 << 16, 256 }, { RCTL_BSEX | 1 << 16, 16384 },
+		{ RCTL_BSEX | 2 << 16, 8192 }, { RCTL_BSEX | 3 << 16, 4096 },
+		{ 5U << 27, 5 * 1024 }, { 15U << 27, 15 * 1024 },
+	};
+	struct ctx *ctx = make(test);
+	struct fake *f = ctx->f;
+	unsigned int i, over;
+	u64 at, last;
+
+	KUNIT_ASSERT_EQ(test, 0, start(f));
+	for (i = 0; i != ARRAY_SIZE(sizes); i++) {
+		*fake_reg(f, RCTL) = sizes[i].rctl;
+		for (over = 0; over != 2; over++) {
+			/* up to the end of a page, or one byte over it */
+			at = BUFFER(i) + 0x8000 - sizes[i].size + over;
+			put_desc(f, *fake_reg(f, RDT), at);
+			ring(f, (*fake_reg(f, RDT) + 1) % SLOTS);
+			*fake_reg(f, RDH) = *fake_reg(f, RDT);
+			KUNIT_EXPECT_EQ(test, 0, collect(test, ctx));
+			last = at + sizes[i].size - 1;
+			KUNIT_EXPECT_EQ(test, ctx->nr, 1 +
+					(last / PAGE_SIZE - at / PAGE_SIZE + 1));
+			KUNIT_EXPECT_TRUE(test, is_dirty(ctx, at));
+			KUNIT_EXPECT_TRUE(test, is_dirty(ctx, last));
+		}
+	}
+}
+
+/* Descriptors that were sent are written back; the one at the head may be */
+static void transmit(struct kunit *test)
+{
+	struct ctx *ctx = make(test);
+	struct fake *f = ctx->f;
+
+	*fake_reg(f, TCTL) = TCTL_EN;
+	*fake_reg(f, TDH) = 4 * SLOTS - 2;
+	*fake_reg(f, TDT) = 4 * SLOTS - 2;
+	KUNIT_ASSERT_EQ(test, 0, start(f));
+	expect_nothing(test, ctx);
+	user_write(f, TDT, PER_PAGE + 5);
+	KUNIT_EXPECT_EQ(test, 0, collect(test, ctx));
+	KUNIT_EXPECT_EQ(test, ctx->nr, 1);
+	KUNIT_EXPECT_TRUE(test, is_dirty(ctx, TX_RING + 3 * PAGE_SIZE));
+	*fake_reg(f, TDH) = 1;
+	KUNIT_EXPECT_EQ(test, 0, collect(test, ctx));
+	KUNIT_EXPECT_EQ(test, ctx->nr, 2);
+	KUNIT_EXPECT_TRUE(test, is_dirty(ctx, TX_RING));
+	*fake_reg(f, TDH) = PER_PAGE + 5;
+	KUNIT_EXPECT_EQ(test, 0, collect(test, ctx));
+	KUNIT_EXPECT_EQ(test, ctx->nr, 2);
+	KUNIT_EXPECT_TRUE(test, is_dirty(ctx, TX_RING + PAGE_SIZE));
+	expect_nothing(test, ctx);
+}
+
+/* A ring that is given up is counted by where it was */
+static void ring_moves(struct kunit *test)
+{
+	struct ctx *ctx = make(test);
+	struct fake *f = ctx->f;
+
+	ring(f, 20);
+	user_write(f, TDT, 3);
+	KUNIT_ASSERT_EQ(test, 0, start(f));
+	*fake_reg(f, RDH) = 2;
+	*fake_reg(f, TDH) = 3;
+	user_write(f, RCTL, 0);
+	user_write(f, RDBAL, lower_32_bits(RING) + 0x8000);
+	user_write(f, TDBAL, lower_32_bits(TX_RING) + 0x8000);
+	user_write(f, RDH, 0);
+	user_write(f, TDH, 0);
+	KUNIT_EXPECT_EQ(test, 0, collect(test, ctx));
+	KUNIT_EXPECT_TRUE(test, is_dirty(ctx, RING));
+	KUNIT_EXPECT_TRUE(test, is_dirty(ctx, TX_RING));
+	KUNIT_EXPECT_TRUE(test, is_dirty(ctx, BUFFER(1)));
+	KUNIT_EXPECT_FALSE(test, is_dirty(ctx, RING + 0x8000));
+	KUNIT_EXPECT_FALSE(test, is_dirty(ctx, TX_RING + 0x8000));
+	expect_nothing(test, ctx);
+}
+
+/* A range is asked for, the rest waits */
+static void by_range(struct kunit *test)
+{
+	struct ctx *ctx = make(test);
+	struct fake *f = ctx->f;
+
+	ring(f, 3);
+	*fake_reg(f, RCTL) = 0;
+	KUNIT_ASSERT_EQ(test, 0, start(f));
+	*fake_reg(f, RDH) = 3;
+	KUNIT_EXPECT_EQ(test, 0, collect_range(test, ctx, BUFFER(1), 1));
+	KUNIT_EXPECT_EQ(test, ctx->nr, 1);
+	KUNIT_EXPECT_TRUE(test, is_dirty(ctx, BUFFER(1)));
+	KUNIT_EXPECT_EQ(test, 0, collect_range(test, ctx, 0, BUFFER(1)));
+	KUNIT_EXPECT_EQ(test, ctx->nr, 2);
+	KUNIT_EXPECT_EQ(test, 0, collect(test, ctx));
+	KUNIT_EXPECT_EQ(test, ctx->nr, 1);
+	KUNIT_EXPECT_TRUE(test, is_dirty(ctx, BUFFER(2)));
+}
+
+/* ---- What cannot be known ---- */
+
+/* Descriptors that cannot be read, and come to be used: never nothing, always an error */
+static void bad_base(struct kunit *test)
+{
+	static const u64 bases[] = {
+		0, FAKE_IOVA + FAKE_MEMORY - DESC_SIZE, U64_MAX & ~0xfULL,
+	};
+	struct ctx *ctx = make(test);
+	struct fake *f = ctx->f;
+	unsigned int i;
+
+	for (i = 0; i != ARRAY_SIZE(bases); i++) {
+		*fake_reg(f, RDH) = 0;
+		*fake_reg(f, RDT) = 0;
+		*fake_reg(f, RDBAL) = lower_32_bits(bases[i]);
+		*fake_reg(f, RDBAH) = upper_32_bits(bases[i]);
+		*fake_reg(f, RCTL) = 0;
+		ring(f, 2);
+		KUNIT_ASSERT_EQ(test, 0, start(f));
+		KUNIT_EXPECT_EQ(test, 0, collect(test, ctx));
+		*fake_reg(f, RDH) = 1;
+		KUNIT_EXPECT_EQ(test, -EIO, collect(test, ctx));
+		e1000e_track_ops.stop(&f->e);
+		KUNIT_EXPECT_EQ(test, -EIO, collect(test, ctx));
+	}
+}
+
+/* Lengths of nothing, heads and tails beyond: nothing is read, and nothing is made up */
+static void bad_lengths(struct kunit *test)
+{
+	struct ctx *ctx = make(test);
+	struct fake *f = ctx->f;
+
+	KUNIT_ASSERT_EQ(test, 0, start(f));
+	*fake_reg(f, RDLEN) = 0;
+	*fake_reg(f, TDLEN) = 0;
+	ring(f, 5);
+	*fake_reg(f, RDH) = 3;
+	*fake_reg(f, TDH) = 3;
+	expect_nothing(test, ctx);
+	*fake_reg(f, RDLEN) = 0x80;
+	*fake_reg(f, RDT) = 0xffff;
+	*fake_reg(f, RDH) = 0xffff;
+	ring(f, 8);
+	ring(f, 0xffff);
+	expect_nothing(test, ctx);
+	KUNIT_EXPECT_FALSE(test, f->locked);
+}
+
+/* Buffers at the end of all addresses, and one at that which means: none is known */
+static void bad_buffers(struct kunit *test)
+{
+	struct ctx *ctx = make(test);
+	struct fake *f = ctx->f;
+
+	put_desc(f, 0, U64_MAX - 100);
+	put_desc(f, 1, U64_MAX);
+	ring(f, 2);
+	*fake_reg(f, RCTL) = 0;
+	KUNIT_ASSERT_EQ(test, 0, start(f));
+	*fake_reg(f, RDH) = 1;
+	KUNIT_EXPECT_EQ(test, 0, collect(test, ctx));
+	KUNIT_EXPECT_EQ(test, ctx->nr, 1);
+	*fake_reg(f, RDH) = 2;
+	KUNIT_EXPECT_EQ(test, -EIO, collect(test, ctx));
+}
+
+/* Descriptors with several buffers are not read, so they are not known when used */
+static void split_packets(struct kunit *test)
+{
+	struct ctx *ctx = make(test);
+	struct fake *f = ctx->f;
+
+	*fake_reg(f, RCTL) = RCTL_DTYP;
+	*fake_reg(f, RFCTL) = RFCTL_EXSTEN;
+	KUNIT_ASSERT_EQ(test, 0, start(f));
+	ring(f, 4);
+	*fake_reg(f, RDH) = 1;
+	KUNIT_EXPECT_EQ(test, -EIO, collect(test, ctx));
+}
+
+/* A reset that nobody counted before: an error, until it is started anew */
+static void reset_is_told(struct kunit *test)
+{
+	struct ctx *ctx = make(test);
+
+	KUNIT_ASSERT_EQ(test, 0, start(ctx->f));
+	vfio_mig_reset(&ctx->f->e.pci.mig);
+	KUNIT_EXPECT_EQ(test, -EIO, collect(test, ctx));
+	e1000e_track_ops.stop(&ctx->f->e);
+	KUNIT_ASSERT_EQ(test, 0, start(ctx->f));
+	expect_nothing(test, ctx);
+	WRITE_ONCE(ctx->f->e.tracker.open, false);
+	e1000e_track_ops.stop(&ctx->f->e);
+	KUNIT_EXPECT_EQ(test, -ENODEV, start(ctx->f));
+}
+
+/* ---- Rings that were loaded ---- */
+
+/* The device gets no descriptor before it was read, and it is read with no lock held */
+static void loaded_rings(struct kunit *test)
+{
+	struct ctx *ctx = make(test);
+	struct fake *f = ctx->f;
+	struct e1000e *e = &f->e;
+	unsigned int i;
+
+	KUNIT_ASSERT_NULL(test, fake_set_state(f, VFIO_DEVICE_STATE_STOP));
+	/* as if it had been loaded */
+	*fake_reg(f, RDH) = 250;
+	e->shadow[HELD_RDT0] = 20;
+	e->unread = true;
+	KUNIT_ASSERT_NULL(test, fake_set_state(f, VFIO_DEVICE_STATE_RUNNING));
+	KUNIT_EXPECT_TRUE(test, f->later);
+	KUNIT_EXPECT_EQ(test, *fake_reg(f, RDT), 250);
+	/* it stops and starts before anybody came to it */
+	KUNIT_ASSERT_NULL(test, fake_set_state(f, VFIO_DEVICE_STATE_RUNNING_P2P));
+	KUNIT_EXPECT_EQ(test, e->shadow[HELD_RDT0], 20);
+	e1000e_learn_rings(&e->learn);
+	KUNIT_EXPECT_EQ(test, *fake_reg(f, RDT), 250);
+	KUNIT_EXPECT_TRUE(test, e->unread);
+	f->later = false;
+	KUNIT_ASSERT_NULL(test, fake_set_state(f, VFIO_DEVICE_STATE_RUNNING));
+	KUNIT_EXPECT_TRUE(test, f->later);
+	e1000e_learn_rings(&e->learn);
+	KUNIT_EXPECT_FALSE(test, e->unread);
+	KUNIT_EXPECT_FALSE(test, f->locked);
+	KUNIT_EXPECT_EQ(test, *fake_reg(f, RDT), 20);
+	for (i = 250; i != SLOTS + 20; i++)
+		KUNIT_EXPECT_EQ(test, e->tracker.rx[0].buffers[i % SLOTS],
+				BUFFER(i % SLOTS));
+	KUNIT_EXPECT_EQ(test, e->tracker.rx[0].buffers[20], U64_MAX);
+	/* a reset leaves nothing to learn */
+	e->unread = true;
+	vfio_mig_reset(&e->pci.mig);
+	KUNIT_EXPECT_FALSE(test, e->unread);
+}
+
+static struct kunit_case tracker_cases[] = {
+	KUNIT_CASE(empty_ring),
+	KUNIT_CASE(full_ring),
+	KUNIT_CASE(wraps),
+	KUNIT_CASE(slot_again),
+	KUNIT_CASE(beyond_the_head),
+	KUNIT_CASE(buffer_sizes),
+	KUNIT_CASE(transmit),
+	KUNIT_CASE(ring_moves),
+	KUNIT_CASE(by_range),
+	KUNIT_CASE(bad_base),
+	KUNIT_CASE(bad_lengths),
+	KUNIT_CASE(bad_buffers),
+	KUNIT_CASE(split_packets),
+	KUNIT_CASE(reset_is_told),
+	KUNIT_CASE(loaded_rings),
+	{}
+};
+
+static struct kunit_suite tracker_suite = {
+	.name = "vfio_mig_e1000e_tracker",
+	.test_cases = tracker_cases,
+};
+kunit_test_suite(tracker_suite);
