@@ -211,7 +211,7 @@ TEST_F(card, mmio)
 	struct dsim *d = &self->dev;
 	int fd;
 
-	for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++) {
+	for (size_t i = 0; i < ARRAY_LEN(states); i++) {
 		bool there = has_mmio(states[i]);
 
 		if (i && states[i - 1] == RESUMING) {
@@ -491,8 +491,8 @@ TEST_F_TIMEOUT(card, hostile, LONG)
 		.seed = 31,
 		.fd = -1,
 	};
-	pthread_t threads[sizeof(runs) / sizeof(runs[0])];
-	size_t i, n = sizeof(runs) / sizeof(runs[0]);
+	pthread_t threads[ARRAY_LEN(runs)];
+	size_t i, n = ARRAY_LEN(runs);
 
 	for (i = 0; i < n; i++)
 		ASSERT_EQ(0, pthread_create(&threads[i], NULL, runs[i], &r));
