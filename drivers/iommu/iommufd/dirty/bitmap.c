@@ -208,8 +208,11 @@ static void chunk_set(unsigned long *chunk, unsigned int first,
 	for (; word <= end; word++, mask = ~0UL) {
 		if (word == end)
 			mask &= BITMAP_LAST_WORD_MASK(last + 1);
+		/* All of a word is set by storing it, whoever takes bits of it */
+		if (mask == ~0UL)
+			WRITE_ONCE(*word, mask);
 		/* Most marks are of what is pending already */
-		if ((READ_ONCE(*word) & mask) != mask)
+		else if ((READ_ONCE(*word) & mask) != mask)
 			atomic_long_or(mask, as_atomic(word));
 	}
 }

@@ -144,7 +144,9 @@ static unsigned int list_ranges(struct io_pagetable *iopt, unsigned long room,
 		unsigned long first = round_down(iopt_area_iova(area), room);
 		unsigned long last = iopt_area_last_iova(area) | (room - 1);
 
-		if (!nr || first - 1 > nodes[nr - 1].last)
+		/* Both may be below where the first one begins: no first - 1 */
+		if (!nr || (first > nodes[nr - 1].last &&
+			    first - nodes[nr - 1].last > 1))
 			nodes[nr++].start = first;
 		nodes[nr - 1].last = last;
 	}

@@ -25,7 +25,7 @@ struct fixture {
 	struct iommufd_ioas ioas;
 	struct iommufd_hwpt_paging hwpt[2];
 	struct iommufd_device idev;
-	struct iopt_area area[2];
+	struct iopt_area area[3];
 	struct iommufd_dirty_reader reader[2];
 	unsigned long user;
 
@@ -71,6 +71,8 @@ static int fake_start(void *data, struct rb_root_cached *ranges, u32 nr,
 	     node = interval_tree_iter_next(node, 0, ULONG_MAX), i++) {
 		if (node->last > fix->max_last)
 			return -ERANGE;
+		if (i && node->start <= fix->last[i - 1])
+			return -EEXIST;
 		fix->first[i] = node->start;
 		fix->last[i] = node->last;
 	}
@@ -293,6 +295,18 @@ static void has_room(struct kunit *test)
 	expect(test, 0, 305, 306);
 }
 
+/* What the device is told to log begins at address 0, then */
+static void lies_low(struct kunit *test)
+{
+	insert_area(1, SZ_1M, SZ_2M - 1);
+	insert_area(2, SZ_16M, SZ_32M - 1);
+	begin(test, &pull_ops);
+	KUNIT_EXPECT_EQ(test, 2, fix->nr);
+	KUNIT_EXPECT_EQ(test, 0, fix->first[0]);
+	KUNIT_EXPECT_EQ(test, SZ_1G - 1, fix->last[0]);
+	KUNIT_EXPECT_EQ(test, BASE, fix->first[1]);
+}
+
 static void starts_anew(struct kunit *test)
 {
 	unsigned long far = BASE + 5UL * SZ_1G;
@@ -332,8 +346,8 @@ static void is_scattered(struct kunit *test)
 
 	KUNIT_ASSERT_NOT_NULL(test, areas);
 	for (i = 0; i != nr; i++)
-		insert(&areas[i], (i + 1) * 3ULL * SZ_1G,
-		       (i + 1) * 3ULL * SZ_1G + SZ_4K - 1);
+		insert(&areas[i], (i + 1) * 5ULL * SZ_1G,
+		       (i + 1) * 5ULL * SZ_1G + SZ_4K - 1);
 	begin(test, &pull_ops);
 	KUNIT_EXPECT_LT(test, 1, fix->nr);
 	KUNIT_EXPECT_LE(test, fix->nr, RANGES);
@@ -720,6 +734,7 @@ static void stands_still_and_tracks(struct kunit *test)
 static struct kunit_case device_test_cases[] = {
 	KUNIT_CASE(reads_and_clears),
 	KUNIT_CASE(has_room),
+	KUNIT_CASE(lies_low),
 	KUNIT_CASE(starts_anew),
 	KUNIT_CASE_SLOW(is_scattered),
 	KUNIT_CASE(has_no_room),
