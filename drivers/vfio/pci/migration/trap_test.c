@@ -458,7 +458,8 @@ static void trap_under_load(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, 0, vfio_mig_trap_on(&b->trap));
 	thread = kthread_run(ring, &r, "trap-ringer");
 	KUNIT_ASSERT_FALSE(test, IS_ERR(thread));
-	for (i = 0; i != ROUNDS; i++) {
+	/* A thread that is stopped before it ever ran rings nothing */
+	for (i = 0; i < ROUNDS || !READ_ONCE(r.rung); i++) {
 		vfio_mig_trap_hold(&b->trap, true);
 		WRITE_ONCE(b->stopped, true);
 		if (b->writes[TAIL] && b->base_at_tail < b->regs[TAIL])
