@@ -204,6 +204,31 @@ static void any_page_size(struct kunit *test)
 	}
 }
 
+/* A range that begins and ends inside of what one of our bits stands for */
+static void parts_of_a_bit(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+	struct dirty_user_bitmap user = {
+		.iova = granule(20) + SZ_1K,
+		.last = granule(23) + SZ_2K - 1,
+		.shift = ilog2(SZ_1K),
+		.data = f->user + CANARY,
+	};
+	u64 want = GENMASK_ULL(12, 0);
+	u64 got[2] = {};
+
+	set(test, 18, 8);
+	KUNIT_ASSERT_EQ(test, 0, copy_to_user((void __user *)user.data, got,
+					      sizeof(got)));
+	KUNIT_ASSERT_EQ(test, 0, dirty_bitmap_read(&f->bitmap, &user, true, NULL));
+	KUNIT_ASSERT_EQ(test, 0, copy_from_user(got, (void __user *)user.data,
+						sizeof(got)));
+	KUNIT_EXPECT_EQ(test, got[0], want);
+	KUNIT_EXPECT_EQ(test, got[1], 0ULL);
+	memset(f->model + 20, 0, 4);
+	read_all(test);
+}
+
 static void random_walk(struct kunit *test)
 {
 	struct rnd_state rnd;
@@ -536,6 +561,7 @@ static struct kunit_case bitmap_cases[] = {
 	KUNIT_CASE(what_is_not_asked_for_stays),
 	KUNIT_CASE(any_alignment),
 	KUNIT_CASE(any_page_size),
+	KUNIT_CASE(parts_of_a_bit),
 	KUNIT_CASE_SLOW(random_walk),
 	KUNIT_CASE(failure_keeps_all),
 	KUNIT_CASE(cursor_sets_alike),
