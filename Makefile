@@ -4,7 +4,7 @@
 
 testbed := tools/testbed
 
-.PHONY: help demo test bench check parity clean
+.PHONY: help demo test bench check parity mutate clean
 
 help:
 	@echo 'make demo    from a bare machine to a live migration under DMA, proven page by page'
@@ -12,6 +12,7 @@ help:
 	@echo 'make bench   what reading dirty pages costs, by every provider, the base kernel beside ours'
 	@echo 'make check   style and static checks of our files'
 	@echo "make parity  the base's own iommufd selftests, on the base kernel and on ours"
+	@echo 'make mutate  break the code in many ways, one at a time, and see that the tests notice (about an hour)'
 	@echo 'make clean   remove the build folder'
 	@echo 'make help    this list'
 	@echo
@@ -33,6 +34,9 @@ check:
 
 parity:
 	@$(testbed)/parity
+
+mutate:
+	@$(testbed)/mutate
 
 clean:
 	rm -rf -- "$${BUILD_DIR:-build}"
