@@ -242,6 +242,78 @@ TEST_F(mappings, all_unmapped)
 	EXPECT_EQ(0, DATA_DIRTY());
 }
 
+static void spin(unsigned long n)
+{
+	while (n--)
+		asm volatile("" : : : "memory");
+}
+
+#define MANY	4096
+
+/*
+ * Pages that the device writes while they are being unmapped: after what is known
+ * of them was collected, and before it can reach them no more
+ */
+TEST_F(mappings, unmapped_while_written)
+{
+	struct dsim_desc desc = {
+		.op = DSIM_OP_SCATTER,
+		.dst = ALIAS,
+		.stride = SZ_4K,
+		.count = MANY,
+	};
+	uint64_t want[MANY / 64], got[MANY / 64];
+	unsigned long wait = 20000, i;
+	unsigned int wrote, amid = 0;
+	struct vm *vm = &self->vm;
+	struct dsim *d = &self->dev;
+	uint8_t *mem;
+	int memfd;
+
+	if (on_base())
+		SKIP(return, "the base kernel forgets what is unmapped");
+	BEGIN();
+	d->trap = true;
+	memfd = memfd_create("many", MFD_CLOEXEC);
+	ASSERT_LE(0, memfd);
+	ASSERT_EQ(0, ftruncate(memfd, MANY * SZ_4K));
+	mem = mmap(NULL, MANY * SZ_4K, PROT_READ, MAP_SHARED, memfd, 0);
+	ASSERT_NE(MAP_FAILED, mem);
+
+	for (desc.value = 1; desc.value <= 50; desc.value++) {
+		ASSERT_EQ(0, vm_map_file(vm, memfd, ALIAS, 0, MANY * SZ_4K));
+		desc.value <<= 32;
+		ASSERT_NE(NULL, dsim_put(d, &desc));
+		ASSERT_EQ(0, dsim_kick(d));
+		spin(wait);
+		ASSERT_EQ(0, vm_unmap(vm, ALIAS, MANY * SZ_4K));
+		dsim_wait(d);
+
+		memset(want, 0, sizeof(want));
+		for (wrote = 0, i = 0; i < MANY; i++) {
+			if (*(uint64_t *)(mem + i * SZ_4K) != desc.value + i)
+				continue;
+			want[i / 64] |= 1ULL << i % 64;
+			wrote++;
+		}
+		memset(got, 0, sizeof(got));
+		ASSERT_EQ(0, vm_get_dirty(vm, vm->hwpt, ALIAS, MANY * SZ_4K, 0,
+					  got));
+		ASSERT_EQ(0, memcmp(want, got, sizeof(got)));
+		/* look for the moment when the device is half way */
+		if (wrote == MANY)
+			wait /= 2;
+		else if (!wrote)
+			wait += wait / 2 + 100;
+		else
+			amid++;
+		desc.value >>= 32;
+	}
+	EXPECT_LT(0, amid);
+	munmap(mem, MANY * SZ_4K);
+	close(memfd);
+}
+
 /* The file goes before the device, amid tracking; the kernel log stays quiet */
 TEST_F(mappings, file_closed)
 {
