@@ -58,6 +58,11 @@ static u64 had(u16 id)
 	return entry(id) & DTE_FLAG_HAD;
 }
 
+static u64 levels(u16 id)
+{
+	return FIELD_GET(DTE_MODE_MASK, entry(id));
+}
+
 static unsigned int nr_commands(void)
 {
 	return (fix->iommu.cmd_buf_tail - fix->seen) / sizeof(struct iommu_cmd);
@@ -421,15 +426,15 @@ static void grows_while_on(struct kunit *test)
 {
 	struct iommu_domain *domain =
 		must_alloc(test, IOMMU_HWPT_ALLOC_DIRTY_TRACKING);
-	u64 levels;
+	u64 before;
 
 	alias_by_pci(0, PCI_DEVFN(9, 1));
 	KUNIT_ASSERT_EQ(test, attach(domain, 0), 0);
 	KUNIT_EXPECT_EQ(test, track(domain, true), 0);
-	levels = FIELD_GET(DTE_MODE_MASK, entry(id_of(0)));
+	before = levels(id_of(0));
 	KUNIT_EXPECT_EQ(test, iommu_map(domain, SZ_4T, SZ_1M, SZ_4K,
 					IOMMU_READ | IOMMU_WRITE, GFP_KERNEL), 0);
-	KUNIT_EXPECT_GT(test, FIELD_GET(DTE_MODE_MASK, entry(id_of(0))), levels);
+	KUNIT_EXPECT_GT(test, levels(id_of(0)), before);
 	KUNIT_EXPECT_EQ(test, had(id_of(0)), DTE_FLAG_HAD);
 	KUNIT_EXPECT_EQ(test, entry(PCI_DEVFN(9, 1)), entry(id_of(0)));
 
