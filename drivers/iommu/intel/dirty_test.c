@@ -153,7 +153,6 @@ static void make_iommu(struct intel_iommu *iommu, int seq_id, u64 ecap)
 	iommu->msagaw = 2;
 	iommu->node = NUMA_NO_NODE;
 	iommu->gcmd = DMA_GCMD_TE;
-	iommu->max_domain_id = 256;
 	iommu->flush.flush_iotlb = fake_flush_iotlb;
 	mutex_init(&iommu->did_lock);
 	mutex_init(&iommu->iopf_lock);
