@@ -486,7 +486,6 @@ TEST_F_TIMEOUT(card, hostile, LONG)
 		.bar = self->bar,
 		.stream = self->stream,
 		.len = self->len,
-		.end = now_ms() + atoi(seconds) * 1000,
 		.seed = 31,
 		.fd = -1,
 	};
@@ -495,6 +494,7 @@ TEST_F_TIMEOUT(card, hostile, LONG)
 
 	if (!seconds)
 		SKIP(return, "HOSTILE_SECONDS is not set");
+	r.end = now_ms() + strtoul(seconds, NULL, 10) * 1000;
 	for (i = 0; i < n; i++)
 		ASSERT_EQ(0, pthread_create(&threads[i], NULL, runs[i], &r));
 	for (i = 0; i < n; i++)
