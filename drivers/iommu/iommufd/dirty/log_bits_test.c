@@ -288,6 +288,70 @@ static void nothing_is_lost(struct kunit *test)
 	compare(test);		/* nothing is left */
 }
 
+#define DUELS	20000
+
+/**
+ * struct duel - one bit, set and looked for at the same time, again and again
+ * @log: the log
+ * @go: the round to be set
+ * @done: the round that was
+ */
+struct duel {
+	struct dirty_log_bits *log;
+	unsigned int go;
+	unsigned int done;
+};
+
+static int duellist(void *data)
+{
+	struct duel *duel = data;
+	unsigned int round = 1;
+
+	while (!kthread_should_stop()) {
+		if (READ_ONCE(duel->go) != round) {
+			cond_resched();
+			continue;
+		}
+		dirty_log_bits_set(duel->log, 700, 700);
+		/* pairs with the look before the last take */
+		smp_store_release(&duel->done, round++);
+	}
+	return 0;
+}
+
+/*
+ * Nobody sets another bit of the line, which would bring back a summary bit that
+ * was taken too early: what is set is found, by the take after it at the latest
+ */
+static void found_by_the_next_take(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+	struct duel duel = { .log = &f->log };
+	u32 *page = kunit_kcalloc(test, NR, sizeof(*page), GFP_KERNEL);
+	struct task_struct *task;
+	unsigned long end = jiffies + 5 * HZ;
+	unsigned int round, found, wrong = 0;
+	bool set;
+
+	KUNIT_ASSERT_NOT_NULL(test, page);
+	task = kthread_run(duellist, &duel, "dirty_log_duel");
+	KUNIT_ASSERT_FALSE(test, IS_ERR(task));
+	for (round = 1; round <= DUELS && time_before(jiffies, end); round++) {
+		found = 0;
+		WRITE_ONCE(duel.go, round);
+		do {
+			/* what was set by then, this take has to find */
+			set = smp_load_acquire(&duel.done) == round;
+			found += take(&f->log, page, page);
+			if (!found)
+				cond_resched();
+		} while (!set);
+		wrong += found != 1;
+	}
+	kthread_stop(task);
+	KUNIT_EXPECT_EQ(test, 0, wrong);
+}
+
 static struct kunit_case log_bits_test_cases[] = {
 	KUNIT_CASE(sizes),
 	KUNIT_CASE(starts_clean),
@@ -295,6 +359,7 @@ static struct kunit_case log_bits_test_cases[] = {
 	KUNIT_CASE(sets_words),
 	KUNIT_CASE(set_bit_is_summed_up_again),
 	KUNIT_CASE_SLOW(nothing_is_lost),
+	KUNIT_CASE_SLOW(found_by_the_next_take),
 	{}
 };
 
