@@ -426,6 +426,44 @@ static void trap_stops(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, b->bus_resets, 1);
 }
 
+static bool has_mmio(struct board *b)
+{
+	bool has = vfio_mig_mmio_begin(&b->mig);
+
+	vfio_mig_mmio_end(&b->mig);
+	return has;
+}
+
+/* MMIO goes where the device stops, not where its DMA does; by each arc there */
+static void mmio_follows_state(struct kunit *test)
+{
+	static const struct {
+		u32 state;
+		bool mmio;
+	} way[] = {
+		{ VFIO_DEVICE_STATE_RUNNING_P2P, true },
+		{ VFIO_DEVICE_STATE_STOP, false },
+		{ VFIO_DEVICE_STATE_RUNNING_P2P, true },
+		{ VFIO_DEVICE_STATE_STOP, false },
+		{ VFIO_DEVICE_STATE_RUNNING, true },
+	};
+	struct board *b;
+	unsigned int p2p, i;
+
+	for (p2p = 0; p2p != 2; p2p++) {
+		b = make(test);
+		if (p2p)
+			b->vdev.migration_flags |= VFIO_MIGRATION_P2P;
+		KUNIT_EXPECT_TRUE(test, has_mmio(b));
+		for (i = 0; i != ARRAY_SIZE(way); i++) {
+			if (!p2p && way[i].state == VFIO_DEVICE_STATE_RUNNING_P2P)
+				continue;
+			KUNIT_ASSERT_NULL(test, set(b, way[i].state));
+			KUNIT_EXPECT_EQ(test, has_mmio(b), way[i].mmio);
+		}
+	}
+}
+
 #define ROUNDS	300
 
 struct ringer {
@@ -506,6 +544,7 @@ static struct kunit_case cases[] = {
 	KUNIT_CASE(trap_accesses),
 	KUNIT_CASE(trap_waits),
 	KUNIT_CASE(trap_stops),
+	KUNIT_CASE(mmio_follows_state),
 	KUNIT_CASE(trap_under_load),
 	KUNIT_CASE(trap_init_checks),
 	{}
