@@ -237,6 +237,9 @@ static void starts_by_looking(struct kunit *test)
 	read_range(test, c, 0, 2ULL * SZ_1G, NULL, 0);
 	set_dirty_only(test, c, BASE + 9 * SZ_4K);
 	set_dirty_only(test, c, BASE + 7 * TABLE);
+	/* By one who asks for a part, or clears nothing, too */
+	read_range(test, c, BASE + 7 * TABLE + SZ_4K, SZ_4K, c->sink, 0);
+	KUNIT_EXPECT_EQ(test, bitmap_weight(c->seen, PAGES), 0);
 	read_range(test, c, 0, 2ULL * SZ_1G, c->sink, IOMMU_DIRTY_NO_CLEAR);
 	KUNIT_EXPECT_EQ(test, bitmap_weight(c->seen, PAGES), 2);
 	KUNIT_EXPECT_EQ(test, read_all(test, c), 2);

@@ -768,14 +768,19 @@ TEST_F(p2p, work_moves)
 {
 	struct dsim *src = &self->src.dev, *dst = &self->dst.dev;
 	uint64_t *sum = (uint64_t *)self->dst.vm.data;
-	const unsigned int pieces = 200, words = 1024;
+	const unsigned int words = 1024;
+	unsigned int pieces = 0;
 
-	for (unsigned int i = 0; i < pieces; i++)
-		dsim_put(src, &(struct dsim_desc){
-			.op = DSIM_OP_ADD, .dst = DATA_IOVA, .stride = 8,
-			.count = words, .value = 1 });
-	ASSERT_EQ(0, dsim_kick(src));
-	ASSERT_EQ(0, dsim_mig_set(src, RUNNING_P2P, NULL));
+	/* Again, if the device was done with all before it was stopped */
+	do {
+		ASSERT_EQ(0, dsim_mig_set(src, RUNNING, NULL));
+		for (unsigned int i = 0; i < 200; i++, pieces++)
+			dsim_put(src, &(struct dsim_desc){
+				.op = DSIM_OP_ADD, .dst = DATA_IOVA, .stride = 8,
+				.count = words, .value = 1 });
+		ASSERT_EQ(0, dsim_kick(src));
+		ASSERT_EQ(0, dsim_mig_set(src, RUNNING_P2P, NULL));
+	} while (dsim_reg(src, DSIM_REG_COMPLETED) == pieces && pieces < 20000);
 	EXPECT_GT(pieces, dsim_reg(src, DSIM_REG_COMPLETED));
 	dsim_put(src, &nop);
 	ASSERT_EQ(0, dsim_kick(src));
