@@ -236,6 +236,24 @@ def compare(first, second, clocks):
     return differ, excused
 
 
+def show_difference(first, second, pages):
+    """Say what the first of these pages hold, for whoever looks for who wrote there."""
+    for page in pages[:8]:
+        content = []
+        for name in (first, second):
+            with open(name, "rb") as f:
+                f.seek(page * PAGE)
+                content.append(f.read(PAGE))
+        one, two = content
+        at = [i for i in range(PAGE) if one[i] != two[i]]
+        if not at:
+            continue
+        begin = at[0] & ~15
+        progress(f"page {page * PAGE:#x}: {len(at)} bytes differ, from {at[0]:#x} to {at[-1]:#x}")
+        progress(f"  source, from {begin:#x}: {one[begin:begin + 48].hex(' ', 8)}")
+        progress(f"  target, from {begin:#x}: {two[begin:begin + 48].hex(' ', 8)}")
+
+
 def regions(vm, hot_pages):
     """Which device uses each guest page, and what for."""
     area = {}
@@ -396,6 +414,8 @@ def scenario(args, scratch, cleanup):
                        for what, n in sorted(d["where"].items()))
              + (f" ({excused} more in KVM's wall clock alone, which loading the vCPU writes)"
                 if excused else ""))
+    if args.broken == "none":
+        show_difference(*files, differ)
 
     target.qmp("cont")
     checks = [verify(target, "right after", 120)]

@@ -53,6 +53,45 @@ struct tx {
 	uint16_t special;
 };
 
+/* For checksums: where they are in the frames that follow, and a frame */
+struct context {
+	uint8_t ipcss, ipcso;
+	uint16_t ipcse;
+	uint8_t tucss, tucso;
+	uint16_t tucse;
+	uint16_t paylen;
+	uint8_t dtyp;
+	uint8_t cmd;
+	uint8_t status;
+	uint8_t hdrlen;
+	uint16_t mss;
+};
+
+struct data {
+	uint64_t buffer;
+	uint16_t length;
+	uint8_t dtyp;
+	uint8_t cmd;
+	uint8_t status;
+	uint8_t popts;
+	uint16_t vlan;
+};
+
+#define DEXT		0x20
+#define CONTEXT_TCP4	0x03
+#define DATA		0x10
+#define TSE		0x04
+#define IXSM		0x01
+#define TXSM		0x02
+
+/* Ten bytes of data, and 0xaabb for a checksum */
+static const uint8_t tcp_frame[] = {
+	0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02, 0, 0, 0, 0, 0x01, 0x08, 0x00,
+	0x45, 0, 0, 50, 0, 1, 0, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2,
+	0, 1, 0, 2, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x10, 1, 0,
+	0xaa, 0xbb, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10,
+};
+
 FIXTURE(card)
 {
 	struct dsim dev;
@@ -199,6 +238,36 @@ FIXTURE_TEARDOWN(card)
 static bool has_mmio(uint32_t state)
 {
 	return state == RUNNING || state == RUNNING_P2P;
+}
+
+/* The checksums that the card is asked for are in frames, not in memory */
+TEST_F(card, only_reads_what_it_sends)
+{
+	struct context context = {
+		.ipcss = 14, .ipcso = 24, .ipcse = 33,
+		.tucss = 34, .tucso = 50, .paylen = 10,
+		.cmd = DEXT | CONTEXT_TCP4, .hdrlen = 54, .mss = 6,
+	};
+	struct data data = {
+		.buffer = DATA_IOVA, .length = sizeof(tcp_frame),
+		.dtyp = DATA, .popts = IXSM | TXSM,
+	};
+	static const uint8_t segments[] = { 0, TSE };
+	struct tx *ring = self->vm.ring;
+	unsigned int tail = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(segments); i++) {
+		context.cmd |= segments[i];
+		data.cmd = DEXT | SEND | segments[i];
+		memcpy(self->vm.data, tcp_frame, sizeof(tcp_frame));
+		memcpy(&ring[tail], &context, sizeof(context));
+		memcpy(&ring[tail + 1], &data, sizeof(data));
+		tail += 2;
+		set(&self->dev, TDT, tail);
+		ASSERT_TRUE(is_sent(&ring[tail - 1], 1000));
+		EXPECT_EQ(0, memcmp(self->vm.data, tcp_frame,
+				    sizeof(tcp_frame)));
+	}
 }
 
 /* MMIO, mapped and not, is there while the card runs; config space always */
