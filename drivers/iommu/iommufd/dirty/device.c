@@ -84,13 +84,48 @@ static void push_mapped(struct iommufd_dirty_user *user, unsigned long iova,
 			     min(last, iopt_area_last_iova(area)));
 }
 
+/* Pages come in ascending order, most of them in the area of the one before */
+static bool in_area(struct iommufd_dirty_device *device, unsigned long iova,
+		    unsigned long last)
+{
+	struct iopt_area *area = device->area;
+
+	if (area && iopt_area_iova(area) <= iova &&
+	    iopt_area_last_iova(area) >= last)
+		return true;
+	area = iopt_area_iter_first(device->iopt, iova, last);
+	device->area = area;
+	return area && iopt_area_iova(area) <= iova &&
+	       iopt_area_last_iova(area) >= last;
+}
+
+/* As all is recorded that is collected, not one by one; false: it has to be pushed */
+static bool record(struct iommufd_dirty_device *device, unsigned long iova,
+		   unsigned long last)
+{
+	struct iopt_area *area;
+
+	if (!in_area(device, iova, last))
+		return false;
+	area = device->area;
+	/* While it is being mapped or unmapped it may have no chunks */
+	if (!area->pages)
+		return false;
+	if (area->iommu_prot & IOMMU_WRITE)
+		iommufd_dirty_record(&device->iopt->dirty,
+				     &device->asking->provider, iova, last);
+	return true;
+}
+
 static void sink_set(void *data, unsigned long iova, size_t length)
 {
 	struct iommufd_dirty_device *device = data;
+	unsigned long last = iova + length - 1;
 	struct iommufd_dirty_user *user;
 
 	list_for_each_entry(user, &device->users, node)
-		push_mapped(user, iova, iova + length - 1);
+		if (user != device->asking || !record(device, iova, last))
+			push_mapped(user, iova, last);
 }
 
 static const struct iova_bitmap_sink device_sink = {
@@ -401,8 +436,14 @@ static int device_collect(struct io_pagetable *iopt,
 {
 	struct iommufd_dirty_user *user = to_user(provider);
 	struct iommufd_dirty_device *device = user->device;
-	int error = READ_ONCE(device->error) ?: read_log(device, iova, last);
+	int error = READ_ONCE(device->error);
 
+	if (!error) {
+		device->asking = user;
+		error = read_log(device, iova, last);
+		device->asking = NULL;
+		device->area = NULL;
+	}
 	if (error)
 		restart_log(device, error);
 	push_held(user, iova, last);

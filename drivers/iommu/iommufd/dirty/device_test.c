@@ -280,6 +280,29 @@ static void reads_and_clears(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, lost());
 }
 
+/* What follows each other need not be alike */
+static void crosses_areas(struct kunit *test)
+{
+	struct iommufd_dirty_attachment *at;
+
+	begin(test, &pull_ops);
+	insert_area(1, page(MAPPED), page(MAPPED + 10) - 1);
+	fix->area[1].iommu_prot = IOMMU_READ;
+	KUNIT_ASSERT_EQ(test, 0, map(1));
+	insert_area(2, page(MAPPED + 10), page(MAPPED + 20) - 1);
+	KUNIT_ASSERT_EQ(test, 0, map(2));
+	fix->area[2].pages = NULL;	/* being unmapped */
+
+	dma(MAPPED - 2, MAPPED + 12);
+	expect_part(test, 0, 0, MAPPED + 10, MAPPED - 2, MAPPED);
+	expect_part(test, 0, MAPPED + 10, NR, MAPPED + 10, MAPPED + 12);
+	expect(test, 0, 0, 0);
+	/* Each counts, whichever way it took */
+	hlist_for_each_entry(at, &fix->idev.dirty_attached, idev_node)
+		KUNIT_EXPECT_EQ(test, 4,
+				iommufd_dirty_provider_pages(&at->own.provider));
+}
+
 static void has_room(struct kunit *test)
 {
 	begin(test, &pull_ops);
@@ -733,6 +756,7 @@ static void stands_still_and_tracks(struct kunit *test)
 
 static struct kunit_case device_test_cases[] = {
 	KUNIT_CASE(reads_and_clears),
+	KUNIT_CASE(crosses_areas),
 	KUNIT_CASE(has_room),
 	KUNIT_CASE(lies_low),
 	KUNIT_CASE(starts_anew),

@@ -293,6 +293,8 @@ struct iommufd_dirty_provider {
  * @nr_ranges: how many of @ranges there are
  * @ranges: what the driver logs
  * @sink: takes what the driver reports
+ * @asking: of @users, for whom the log is being read, or NULL
+ * @area: where the last page was that it had, meanwhile; kept by iova_rwsem
  * @held_lock: protects @held
  * @held: ranges that are dirty until told, see iommufd_dirty_hold()
  *
@@ -312,6 +314,8 @@ struct iommufd_dirty_device {
 	unsigned int nr_ranges;
 	struct dirty_range *ranges;
 	struct iova_bitmap *sink;
+	struct iommufd_dirty_user *asking;
+	struct iopt_area *area;
 	spinlock_t held_lock;
 	struct rb_root_cached held;
 };

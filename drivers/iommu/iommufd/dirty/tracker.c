@@ -77,6 +77,7 @@ u64 iommufd_dirty_provider_pages(const struct iommufd_dirty_provider *provider)
 			pages += READ_ONCE(*per_cpu_ptr(provider->pushed, cpu));
 	return pages;
 }
+EXPORT_SYMBOL_IF_KUNIT(iommufd_dirty_provider_pages);
 
 /* What was gathered goes to the readers */
 static void flush_word(struct iommufd_dirty_tracker *tracker,
