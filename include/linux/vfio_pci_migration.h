@@ -15,19 +15,35 @@
 
 #include <linux/types.h>
 
+struct vfio_mig;
+struct vfio_mig_section;
+
 /**
  * struct vfio_mig_section_type - a kind of section in a device's stream
  * @type: its number, not 0
  * @max: the most bytes that one may have
+ * @exact: has as many, always
  * @required: a stream without one is no whole state
  * @repeats: may come more than once; what comes later replaces or adds to what
  *	     came before, as the driver likes
+ * @load: take one.  Keep it apart from the device: the stream may yet turn out to be
+ *	  none, and its user may never finish it.  Everything in it is hostile,
+ *	  refuse with -ERANGE what no device of this kind could have saved.  Called as
+ *	  an op of struct vfio_mig_ops is.
+ * @words: of a section that is an array of words, how many; see %VFIO_MIG_WORDS
+ * @at: where these are in a structure of the driver
+ * @check: these came; could a device have them?  0 or -ERANGE.  Optional.
  */
 struct vfio_mig_section_type {
 	u32 type;
 	u32 max;
+	bool exact;
 	bool required;
 	bool repeats;
+	int (*load)(struct vfio_mig *mig, const struct vfio_mig_section *section);
+	u32 words;
+	u32 at;
+	int (*check)(const u32 *words);
 };
 
 /* As many as one word has bits */
@@ -77,8 +93,24 @@ struct vfio_mig_identity {
 #include <linux/vfio_pci_core.h>
 #include <linux/wait.h>
 
-struct vfio_mig;
 struct vfio_mig_file;
+
+/* What a driver has as u32 @_member[] in its @_state, @_check, or NULL, looks at; required */
+#define VFIO_MIG_WORDS(_type, _state, _member, _load, _check)		\
+	{								\
+		.type = _type,						\
+		.max = sizeof_field(_state, _member),			\
+		.exact = true,						\
+		.required = true,					\
+		.load = _load,						\
+		.words = sizeof_field(_state, _member) / sizeof(u32),	\
+		.at = offsetof(_state, _member),			\
+		.check = _check,					\
+	}
+
+/* The table of them, in a struct vfio_mig_identity */
+#define VFIO_MIG_SECTIONS(_sections)					\
+	.sections = _sections, .nr_sections = ARRAY_SIZE(_sections)
 
 /**
  * struct vfio_mig_section - a section of a stream that is loaded
@@ -113,17 +145,14 @@ struct vfio_mig_section {
  *	outside.  Optional.
  * @run: the opposite.  Optional.
  * @save_size: an upper bound of the bytes that @save and everything before it put
- *	into a stream, with %VFIO_MIG_SECTION_OVERHEAD for each section.
+ *	into a stream, with %VFIO_MIG_SECTION_OVERHEAD for each section.  Optional, unless
+ *	a kind of section repeats: else it is one of each kind.
  * @save: put what makes the state whole into the stream, by vfio_mig_put().  The
  *	device is stopped.  After precopy, what was put then and did not change
  *	since may be left out.
  * @load_begin: the device is stopped, and a stream will come.  Optional.
- * @load_section: take a section.  Keep it apart from the device: the stream may
- *	yet turn out to be none, and its user may never finish it.  Everything in
- *	it is hostile, refuse with -ERANGE what no device of this kind could have
- *	saved.
- * @load_end: all of the stream came, and it was right: make what was kept the
- *	device's state, or refuse it.  A device that could not is in no defined
+ * @load_end: all of the stream came, and it was right, and each section's @load took
+ *	it: make what was kept the device's state, or refuse it.  A device that could not is in no defined
  *	state, from which only a reset recovers; as for every failed load.
  * @load_abort: throw away what was kept.  Follows on @load_begin when there is no
  *	@load_end, and on a failed @load_end.  Optional.
@@ -134,7 +163,7 @@ struct vfio_mig_section {
  * @precopy_save: put some of what changed into the stream, a megabyte or so; none
  *	only if nothing changed.  If it fails, what it put is dropped, and has to
  *	count as changed still.
- * @precopy_end: no longer note what changes.
+ * @precopy_end: no longer note what changes.  Optional.
  * @reset: the state of a device that was just reset, by software alone if need be;
  *	also when its hardware was reset while one of the other ops ran.
  *
@@ -142,7 +171,7 @@ struct vfio_mig_section {
  * time; ops without a result must not fail.  An op that fails leaves the device as
  * it was, or returns -ENOTRECOVERABLE, and then the device is in the state ERROR.
  *
- * The four ops of precopy are there together, and then the device has PRE_COPY.
+ * The ops of precopy are those of a device that has PRE_COPY, by %VFIO_MIG_PRE_COPY.
  */
 struct vfio_mig_ops {
 	int (*stop_dma)(struct vfio_mig *mig);
@@ -156,8 +185,6 @@ struct vfio_mig_ops {
 	int (*save)(struct vfio_mig *mig);
 
 	int (*load_begin)(struct vfio_mig *mig);
-	int (*load_section)(struct vfio_mig *mig,
-			    const struct vfio_mig_section *section);
 	int (*load_end)(struct vfio_mig *mig);
 	void (*load_abort)(struct vfio_mig *mig);
 
@@ -226,7 +253,7 @@ struct vfio_mig_bus {
  *	over an access to user memory.
  * @state: enum vfio_device_mig_state; read under @reset_lock too
  * @file: data file of the transfer that goes on, or NULL
- * @precopy: @ops->precopy_begin was called, @ops->precopy_end was not
+ * @precopy: @ops->precopy_begin was called, and precopy has not ended
  * @loading: @ops->load_begin was called, none of those that end it were
  * @reset_lock: makes giving back @state_lock and asking for a reset exclude each
  *	other; innermost
@@ -270,6 +297,7 @@ struct vfio_mig {
 /**
  * enum vfio_mig_flags - what the library is to make of a device
  * @VFIO_MIG_P2P: @stop_dma may be called for itself: the device has RUNNING_P2P
+ * @VFIO_MIG_PRE_COPY: the ops of precopy may be called: the device has PRE_COPY
  * @VFIO_MIG_REVOKE_MMIO: user space gets at no MMIO while the device does not run.
  *	The driver asks vfio_mig_mmio_begin() before it gives any.  What was mapped for
  *	DMA by others stays mapped, and a VMM that maps a BAR for DMA while the device
@@ -278,12 +306,14 @@ struct vfio_mig {
 enum vfio_mig_flags {
 	VFIO_MIG_P2P = 1 << 0,
 	VFIO_MIG_REVOKE_MMIO = 1 << 1,
+	VFIO_MIG_PRE_COPY = 1 << 2,
 };
 
 int vfio_mig_init(struct vfio_mig *mig, struct vfio_device *vdev,
 		  const struct vfio_mig_ops *ops,
 		  const struct vfio_mig_identity *identity, unsigned int flags);
 void vfio_mig_close(struct vfio_mig *mig);
+void vfio_mig_destroy(struct vfio_mig *mig);
 void vfio_mig_reset(struct vfio_mig *mig);
 void vfio_mig_reset_locked(struct vfio_mig *mig);
 
@@ -294,6 +324,10 @@ int vfio_mig_add_attributes(struct vfio_mig *mig);
 void vfio_mig_remove_attributes(struct vfio_mig *mig);
 
 int vfio_mig_put(struct vfio_mig *mig, u32 type, const void *data, u32 length);
+
+int vfio_mig_put_words(struct vfio_mig *mig, const void *state);
+int vfio_mig_take_words(struct vfio_mig *mig,
+			const struct vfio_mig_section *section, void *state);
 
 void vfio_mig_precopy_changed(struct vfio_mig *mig);
 void vfio_mig_precopy_reinit(struct vfio_mig *mig);
@@ -376,7 +410,6 @@ int vfio_mig_trap_init(struct vfio_mig_trap *trap, struct vfio_mig *mig,
 		       const struct vfio_mig_trap_ops *ops, u64 start, u32 size,
 		       const struct vfio_mig_trap_reg *regs,
 		       unsigned int nr_regs);
-void vfio_mig_trap_destroy(struct vfio_mig_trap *trap);
 int vfio_mig_trap_on(struct vfio_mig_trap *trap);
 void vfio_mig_trap_off(struct vfio_mig_trap *trap);
 bool vfio_mig_trap_poll(struct vfio_mig_trap *trap);

@@ -28,7 +28,6 @@
 #include <linux/cleanup.h>
 #include <linux/iopoll.h>
 #include <linux/slab.h>
-#include <linux/unaligned.h>
 
 #include "e1000e.h"
 
@@ -272,8 +271,10 @@ static void save_soft(struct e1000e *e)
 			 (STATUS_LU | STATUS_FD | STATUS_SPEED);
 }
 
-static int check_soft(const struct e1000e_soft *soft)
+static int check_soft(const u32 *values)
 {
+	const struct e1000e_soft *soft = (const struct e1000e_soft *)values;
+
 	if (soft->ims & ~ICR_CAUSES || soft->icr & ~ICR_CAUSES ||
 	    soft->mdic & ~(MDIC_REG | MDIC_PHY | MDIC_READY) ||
 	    soft->eerd & ~(EERD_ADDR | EERD_DONE) ||
@@ -312,55 +313,36 @@ enum {
 	SECTION_SOFT = 4,
 };
 
+static struct e1000e *to_e1000e(struct vfio_mig *mig)
+{
+	return container_of(mig, struct e1000e, pci.mig);
+}
+
+static int load_section(struct vfio_mig *mig,
+			const struct vfio_mig_section *section)
+{
+	return vfio_mig_take_words(mig, section, &to_e1000e(mig)->loading);
+}
+
+#define WORDS(_type, _member, _check) \
+	VFIO_MIG_WORDS(_type, struct e1000e_state, _member, load_section, _check)
+
 static const struct vfio_mig_section_type sections[] = {
-	{ .type = SECTION_REGS, .max = NR_SAVED_REGS * 4, .required = true },
-	{ .type = SECTION_PHY, .max = NR_PHY_REGS * 4, .required = true },
-	{ .type = SECTION_STATS, .max = NR_STATS * 4, .required = true },
-	{ .type = SECTION_SOFT, .max = NR_SOFT * 4, .required = true },
+	WORDS(SECTION_REGS, regs, check_regs),
+	WORDS(SECTION_PHY, phy, e1000e_phy_check),
+	WORDS(SECTION_STATS, stats, NULL),
+	WORDS(SECTION_SOFT, soft, check_soft),
 };
 
 const struct vfio_mig_identity e1000e_identity = {
 	.name = "intel-82574l",
 	.version = STATE_VERSION,
 	.oldest = STATE_VERSION,
-	.sections = sections,
-	.nr_sections = ARRAY_SIZE(sections),
+	VFIO_MIG_SECTIONS(sections),
 };
 EXPORT_SYMBOL_IF_KUNIT(e1000e_identity);
 
-/* All sections are words, little endian */
-static int put_words(struct vfio_mig *mig, u32 type, const u32 *values,
-		     unsigned int nr)
-{
-	__le32 *words __free(kfree) = kmalloc_array(nr, 4, GFP_KERNEL);
-	unsigned int i;
-
-	if (!words)
-		return -ENOMEM;
-	for (i = 0; i != nr; i++)
-		words[i] = cpu_to_le32(values[i]);
-	return vfio_mig_put(mig, type, words, nr * 4);
-}
-
-static int take_words(const struct vfio_mig_section *section, u32 *values,
-		      unsigned int nr)
-{
-	const __le32 *words = section->data;
-	unsigned int i;
-
-	if (section->length != nr * 4)
-		return -ERANGE;
-	for (i = 0; i != nr; i++)
-		values[i] = get_unaligned_le32(&words[i]);
-	return 0;
-}
-
 /* ---- What the library calls ---- */
-
-static struct e1000e *to_e1000e(struct vfio_mig *mig)
-{
-	return container_of(mig, struct e1000e, pci.mig);
-}
 
 static int stop_dma(struct vfio_mig *mig)
 {
@@ -416,12 +398,6 @@ static int run(struct vfio_mig *mig)
 	return 0;
 }
 
-static u64 save_size(struct vfio_mig *mig)
-{
-	return ARRAY_SIZE(sections) * VFIO_MIG_SECTION_OVERHEAD +
-	       (NR_SAVED_REGS + NR_PHY_REGS + NR_STATS + NR_SOFT) * 4;
-}
-
 static int read_state(struct e1000e *e, struct e1000e_state *state)
 {
 	int rc;
@@ -453,37 +429,7 @@ static int save(struct vfio_mig *mig)
 		return rc;
 	rc = read_state(e, state);
 	e1000e_end(e);
-	if (!rc)
-		rc = put_words(mig, SECTION_REGS, state->regs, NR_SAVED_REGS);
-	if (!rc)
-		rc = put_words(mig, SECTION_PHY, state->phy, NR_PHY_REGS);
-	if (!rc)
-		rc = put_words(mig, SECTION_STATS, state->stats, NR_STATS);
-	if (!rc)
-		rc = put_words(mig, SECTION_SOFT, (u32 *)&state->soft, NR_SOFT);
-	return rc;
-}
-
-static int load_section(struct vfio_mig *mig,
-			const struct vfio_mig_section *section)
-{
-	struct e1000e_state *state = &to_e1000e(mig)->loading;
-	int rc;
-
-	switch (section->type) {
-	case SECTION_REGS:
-		rc = take_words(section, state->regs, NR_SAVED_REGS);
-		return rc ?: check_regs(state->regs);
-	case SECTION_PHY:
-		rc = take_words(section, state->phy, NR_PHY_REGS);
-		return rc ?: e1000e_phy_check(state->phy);
-	case SECTION_STATS:
-		return take_words(section, state->stats, NR_STATS);
-	case SECTION_SOFT:
-		rc = take_words(section, (u32 *)&state->soft, NR_SOFT);
-		return rc ?: check_soft(&state->soft);
-	}
-	return -ERANGE;
+	return rc ?: vfio_mig_put_words(mig, state);
 }
 
 /* The device is stopped and stays so: what starts it is loaded into @e */
@@ -527,9 +473,7 @@ const struct vfio_mig_ops e1000e_mig_ops = {
 	.start_dma = start_dma,
 	.stop = stop,
 	.run = run,
-	.save_size = save_size,
 	.save = save,
-	.load_section = load_section,
 	.load_end = load_end,
 	.reset = reset,
 };

@@ -10,6 +10,7 @@
 #include <linux/uaccess.h>
 #include <linux/unaligned.h>
 
+#include "../migration/migration.h"
 #include "fake.h"
 
 /* Kinds of sections, and how many words each has */
@@ -104,7 +105,7 @@ static int load_section(struct fake *f, unsigned int type, const void *data,
 		.data = data,
 	};
 
-	return e1000e_mig_ops.load_section(&f->e.pci.mig, &section);
+	return mig_load_section(&f->e.pci.mig, &section);
 }
 
 static int load(struct fake *f, const struct state *state)

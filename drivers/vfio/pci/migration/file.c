@@ -7,6 +7,7 @@
  * that is a mapping of the very device.  So it is accessed with no lock held, and
  * what it is given or gives is settled before or after that.
  */
+#include <kunit/visibility.h>
 #include <linux/anon_inodes.h>
 #include <linux/cleanup.h>
 #include <linux/device/driver.h>
@@ -73,14 +74,27 @@ static void publish(struct vfio_mig_file *f, bool whole)
 	wake_up(&f->mig->wait);
 }
 
-static bool type_valid(const struct vfio_mig_identity *id, u32 type, u32 length)
+/**
+ * mig_section_type() - What kind of section is that?
+ * @id: the device's
+ * @type: the number of the kind
+ *
+ * Return: the kind; NULL when there is none.
+ */
+const struct vfio_mig_section_type *
+mig_section_type(const struct vfio_mig_identity *id, u32 type)
 {
 	unsigned int i;
 
 	for (i = 0; i != id->nr_sections; i++)
 		if (id->sections[i].type == type)
-			return length <= id->sections[i].max;
-	return false;
+			return &id->sections[i];
+	return NULL;
+}
+
+static bool length_valid(const struct vfio_mig_section_type *type, u32 length)
+{
+	return type->exact ? length == type->max : length <= type->max;
 }
 
 /**
@@ -96,11 +110,13 @@ static bool type_valid(const struct vfio_mig_identity *id, u32 type, u32 length)
  */
 int vfio_mig_put(struct vfio_mig *mig, u32 type, const void *data, u32 length)
 {
+	const struct vfio_mig_section_type *kind;
 	struct vfio_mig_file *f = mig->file;
 	u8 header[MIG_SECTION_SIZE];
 
 	lockdep_assert_held(&mig->state_lock);
-	if (!f->put_error && !type_valid(mig->identity, type, length))
+	kind = mig_section_type(mig->identity, type);
+	if (!f->put_error && (!kind || !length_valid(kind, length)))
 		f->put_error = -EINVAL;
 	if (!f->put_error) {
 		mig_write_section(&f->writer, header, type, data, length);
@@ -410,11 +426,30 @@ static int begin_section(void *ctx, const struct vfio_mig_section_type *type,
 	return 0;
 }
 
+/**
+ * mig_load_section() - Have the driver take a section
+ * @mig: the device; its state lock is held
+ * @section: which, whole
+ *
+ * Return: 0 or an errno; -ERANGE when the section has not the length of its kind.
+ */
+int mig_load_section(struct vfio_mig *mig,
+		     const struct vfio_mig_section *section)
+{
+	const struct vfio_mig_section_type *type;
+
+	type = mig_section_type(mig->identity, section->type);
+	if (!type || !length_valid(type, section->length))
+		return -ERANGE;
+	return type->load(mig, section);
+}
+EXPORT_SYMBOL_IF_KUNIT(mig_load_section);
+
 static int end_section(void *ctx)
 {
 	struct vfio_mig_file *f = ctx;
 
-	return f->mig->ops->load_section(f->mig, &f->section);
+	return mig_load_section(f->mig, &f->section);
 }
 
 static const struct mig_sink sink = {

@@ -74,6 +74,10 @@ void mig_lock(struct vfio_mig *mig);
 void mig_unlock(struct vfio_mig *mig);
 
 /* file.c */
+const struct vfio_mig_section_type *
+mig_section_type(const struct vfio_mig_identity *id, u32 type);
+int mig_load_section(struct vfio_mig *mig,
+		     const struct vfio_mig_section *section);
 int mig_file_open(struct vfio_mig *mig, bool saving);
 void mig_file_end(struct vfio_mig *mig);
 void mig_file_begin_precopy(struct vfio_mig *mig);
@@ -92,6 +96,7 @@ static inline bool mig_decodes(struct vfio_mig *mig)
 /* trap.c */
 void mig_traps_look(struct vfio_mig *mig);
 void mig_traps_off(struct vfio_mig *mig);
+void mig_traps_destroy(struct vfio_mig *mig);
 
 /* compat.c */
 int mig_compatible(const struct vfio_mig_identity *id, const char *string);

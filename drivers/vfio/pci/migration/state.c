@@ -84,7 +84,8 @@ static int end_precopy(struct vfio_mig *mig)
 {
 	if (mig->precopy) {
 		mig->precopy = false;
-		mig->ops->precopy_end(mig);
+		if (mig->ops->precopy_end)
+			mig->ops->precopy_end(mig);
 	}
 	return 0;
 }
@@ -434,12 +435,26 @@ static int mig_get_state(struct vfio_device *vdev,
 	return 0;
 }
 
+/* One section of each kind, if the driver does not know better */
+static u64 save_size(struct vfio_mig *mig)
+{
+	const struct vfio_mig_identity *id = mig->identity;
+	u64 size = 0;
+	unsigned int i;
+
+	if (mig->ops->save_size)
+		return mig->ops->save_size(mig);
+	for (i = 0; i != id->nr_sections; i++)
+		size += VFIO_MIG_SECTION_OVERHEAD + id->sections[i].max;
+	return size;
+}
+
 static int mig_get_data_size(struct vfio_device *vdev, unsigned long *size)
 {
 	struct vfio_mig *mig = to_mig(vdev);
 
 	mig_lock(mig);
-	*size = mig->ops->save_size(mig) + VFIO_MIG_STREAM_OVERHEAD;
+	*size = save_size(mig) + VFIO_MIG_STREAM_OVERHEAD;
 	mig_unlock(mig);
 	return 0;
 }
@@ -456,7 +471,8 @@ static bool identity_valid(const struct vfio_mig_identity *id)
 	    id->nr_sections > VFIO_MIG_MAX_SECTION_TYPES)
 		return false;
 	for (i = 0; i != id->nr_sections; i++) {
-		if (id->sections[i].type == MIG_SECTION_END)
+		if (id->sections[i].type == MIG_SECTION_END ||
+		    !id->sections[i].load)
 			return false;
 		for (j = 0; j != i; j++)
 			if (id->sections[i].type == id->sections[j].type)
@@ -465,15 +481,27 @@ static bool identity_valid(const struct vfio_mig_identity *id)
 	return true;
 }
 
-static bool ops_valid(const struct vfio_mig_ops *ops)
+static bool ops_valid(const struct vfio_mig_ops *ops, unsigned int flags)
 {
-	bool precopy = ops->precopy_begin;
+	bool precopy = ops->precopy_begin && ops->precopy_bytes &&
+		       ops->precopy_save;
 
-	return ops->stop_dma && ops->start_dma && ops->save_size &&
-	       ops->save && ops->load_section && ops->load_end && ops->reset &&
-	       !ops->stop == !ops->run &&
-	       !ops->master_off == !ops->master_on && precopy == !!ops->precopy_bytes &&
-	       precopy == !!ops->precopy_save && precopy == !!ops->precopy_end;
+	return ops->stop_dma && ops->start_dma && ops->save && ops->load_end &&
+	       ops->reset && !ops->stop == !ops->run &&
+	       !ops->master_off == !ops->master_on &&
+	       (precopy || !(flags & VFIO_MIG_PRE_COPY));
+}
+
+/* Is it known how large a stream may get? */
+static bool is_bounded(const struct vfio_mig_ops *ops,
+		       const struct vfio_mig_identity *id)
+{
+	unsigned int i;
+
+	for (i = 0; i != id->nr_sections; i++)
+		if (id->sections[i].repeats && !ops->save_size)
+			return false;
+	return true;
 }
 
 /**
@@ -484,8 +512,9 @@ static bool ops_valid(const struct vfio_mig_ops *ops)
  * @identity: the device's; lives as long as @vdev does
  * @flags: of enum vfio_mig_flags
  *
- * The device has PRE_COPY if @ops has it.  It is RUNNING; a driver calls
- * vfio_mig_reset() when its device is opened, and vfio_mig_close() when closed.
+ * The device is RUNNING; a driver calls vfio_mig_reset() when its device is opened,
+ * vfio_mig_close() when closed, and vfio_mig_destroy() from
+ * &vfio_device_ops.release.
  *
  * Return: 0, or -EINVAL when @ops or @identity are not as they have to be.
  */
@@ -493,7 +522,8 @@ int vfio_mig_init(struct vfio_mig *mig, struct vfio_device *vdev,
 		  const struct vfio_mig_ops *ops,
 		  const struct vfio_mig_identity *identity, unsigned int flags)
 {
-	if (!ops_valid(ops) || !identity_valid(identity))
+	if (!ops_valid(ops, flags) || !identity_valid(identity) ||
+	    !is_bounded(ops, identity))
 		return -EINVAL;
 
 	*mig = (struct vfio_mig){
@@ -519,7 +549,7 @@ int vfio_mig_init(struct vfio_mig *mig, struct vfio_device *vdev,
 	vdev->migration_flags = VFIO_MIGRATION_STOP_COPY;
 	if (flags & VFIO_MIG_P2P)
 		vdev->migration_flags |= VFIO_MIGRATION_P2P;
-	if (ops->precopy_begin)
+	if (flags & VFIO_MIG_PRE_COPY)
 		vdev->migration_flags |= VFIO_MIGRATION_PRE_COPY;
 	return 0;
 }
@@ -541,6 +571,17 @@ void vfio_mig_close(struct vfio_mig *mig)
 	mig_unlock(mig);
 }
 EXPORT_SYMBOL_GPL(vfio_mig_close);
+
+/**
+ * vfio_mig_destroy() - Free what a device has, its traps among it
+ * @mig: the device, which nobody has any more; or zeroes, which are none
+ */
+void vfio_mig_destroy(struct vfio_mig *mig)
+{
+	if (mig->vdev)
+		mig_traps_destroy(mig);
+}
+EXPORT_SYMBOL_GPL(vfio_mig_destroy);
 
 MODULE_DESCRIPTION("Library for vfio devices that migrate");
 MODULE_LICENSE("GPL");

@@ -315,7 +315,6 @@ static void fake_reset(struct vfio_mig *mig)
 	.save_size = fake_save_size,				\
 	.save = fake_save,					\
 	.load_begin = fake_load_begin,				\
-	.load_section = fake_load_section,			\
 	.load_end = fake_load_end,				\
 	.load_abort = fake_load_abort,				\
 	.reset = fake_reset
@@ -337,8 +336,10 @@ static const struct vfio_mig_ops ops[2][2] = {
 };
 
 static const struct vfio_mig_section_type types[] = {
-	{ .type = VALUE, .max = sizeof(u32), .required = true },
-	{ .type = CHUNK, .max = CHUNK_SIZE, .repeats = true },
+	{ .type = VALUE, .max = sizeof(u32), .required = true,
+	  .load = fake_load_section },
+	{ .type = CHUNK, .max = CHUNK_SIZE, .repeats = true,
+	  .load = fake_load_section },
 };
 
 static const struct vfio_mig_identity identity = {
@@ -426,7 +427,9 @@ static struct ctx *make(struct kunit *test, const struct combination *c)
 	KUNIT_ASSERT_EQ(test, 0, vfio_mig_init(&f->mig, &f->vdev,
 					       &ops[c->precopy][c->master],
 					       &identity,
-					       c->p2p ? VFIO_MIG_P2P : 0));
+					       (c->p2p ? VFIO_MIG_P2P : 0) |
+					       (c->precopy ?
+						VFIO_MIG_PRE_COPY : 0)));
 	vfio_mig_reset(&f->mig);
 	KUNIT_ASSERT_EQ(test, f->resets, 1);
 	KUNIT_ASSERT_EQ(test, 0,
@@ -1109,9 +1112,17 @@ static void init_checks(struct kunit *test)
 	struct vfio_mig_ops bad = ops[1][1];
 
 	KUNIT_ASSERT_NOT_NULL(test, f);
-#define INIT(_ops, _id) vfio_mig_init(&f->mig, &f->vdev, _ops, _id, 0)
+#define INIT(_ops, _id) \
+	vfio_mig_init(&f->mig, &f->vdev, _ops, _id, VFIO_MIG_PRE_COPY)
 	KUNIT_EXPECT_EQ(test, INIT(&ops[1][1], &id), 0);
+	KUNIT_EXPECT_EQ(test, INIT(&ops[0][1], &id), -EINVAL);
+	bad.precopy_end = NULL;
+	KUNIT_EXPECT_EQ(test, INIT(&bad, &id), 0);
 	bad.precopy_bytes = NULL;
+	KUNIT_EXPECT_EQ(test, INIT(&bad, &id), -EINVAL);
+	/* without a bound, though a section repeats */
+	bad = ops[1][1];
+	bad.save_size = NULL;
 	KUNIT_EXPECT_EQ(test, INIT(&bad, &id), -EINVAL);
 	bad = ops[1][1];
 	bad.run = NULL;
@@ -1122,7 +1133,9 @@ static void init_checks(struct kunit *test)
 	bad = ops[1][1];
 	bad.reset = NULL;
 	KUNIT_EXPECT_EQ(test, INIT(&bad, &id), -EINVAL);
+#undef INIT
 
+#define INIT(_ops, _id) vfio_mig_init(&f->mig, &f->vdev, _ops, _id, 0)
 	id.name = "";
 	KUNIT_EXPECT_EQ(test, INIT(&ops[0][0], &id), -EINVAL);
 	id.name = "a name";
@@ -1135,9 +1148,11 @@ static void init_checks(struct kunit *test)
 	id = identity;
 	id.nr_sections = VFIO_MIG_MAX_SECTION_TYPES + 1;
 	KUNIT_EXPECT_EQ(test, INIT(&ops[0][0], &id), -EINVAL);
-	/* the end mark's type, and one twice */
+	/* the end mark's type, one twice, and one that nobody takes */
 	id.nr_sections = 1;
 	id.sections = bad_types;
+	bad_types[0].load = fake_load_section;
+	bad_types[1].load = fake_load_section;
 	KUNIT_EXPECT_EQ(test, INIT(&ops[0][0], &id), -EINVAL);
 	id.nr_sections = 2;
 	bad_types[0].type = 5;
@@ -1145,6 +1160,8 @@ static void init_checks(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, INIT(&ops[0][0], &id), -EINVAL);
 	bad_types[1].type = 6;
 	KUNIT_EXPECT_EQ(test, INIT(&ops[0][0], &id), 0);
+	bad_types[1].load = NULL;
+	KUNIT_EXPECT_EQ(test, INIT(&ops[0][0], &id), -EINVAL);
 #undef INIT
 }
 

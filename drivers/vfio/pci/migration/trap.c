@@ -479,6 +479,14 @@ EXPORT_SYMBOL_GPL(vfio_mig_trap_access);
 
 /* ---- Life ---- */
 
+static void destroy(struct vfio_mig_trap *trap)
+{
+	list_del(&trap->node);
+	vfree(trap->shadow);
+	kfree(trap->known);
+	kfree(trap->seen);
+}
+
 /**
  * vfio_mig_trap_init() - Make a trap
  * @trap: to be initialised; lives as long as @mig does
@@ -490,7 +498,7 @@ EXPORT_SYMBOL_GPL(vfio_mig_trap_access);
  * @regs: the registers, in the order in which they are to be handed on
  * @nr_regs: how many
  *
- * vfio_mig_trap_destroy() has to follow, from &vfio_device_ops.release.
+ * vfio_mig_destroy() frees what it has.
  *
  * Return: 0, -EINVAL or -ENOMEM.
  */
@@ -522,7 +530,7 @@ int vfio_mig_trap_init(struct vfio_mig_trap *trap, struct vfio_mig *mig,
 	mutex_init(&trap->lock);
 	list_add_tail(&trap->node, &mig->traps);
 	if (!trap->shadow || !trap->known || !trap->seen) {
-		vfio_mig_trap_destroy(trap);
+		destroy(trap);
 		return -ENOMEM;
 	}
 	return 0;
@@ -530,17 +538,13 @@ int vfio_mig_trap_init(struct vfio_mig_trap *trap, struct vfio_mig *mig,
 EXPORT_SYMBOL_GPL(vfio_mig_trap_init);
 
 /**
- * vfio_mig_trap_destroy() - Free what a trap has
- * @trap: the trap; or zeroes, which are none
+ * mig_traps_destroy() - Free what traps have
+ * @mig: the device, which nobody has any more
  */
-void vfio_mig_trap_destroy(struct vfio_mig_trap *trap)
+void mig_traps_destroy(struct vfio_mig *mig)
 {
-	if (!trap->mig)
-		return;
-	list_del(&trap->node);
-	vfree(trap->shadow);
-	kfree(trap->known);
-	kfree(trap->seen);
-	trap->mig = NULL;
+	struct vfio_mig_trap *trap, *next;
+
+	list_for_each_entry_safe(trap, next, &mig->traps, node)
+		destroy(trap);
 }
-EXPORT_SYMBOL_GPL(vfio_mig_trap_destroy);

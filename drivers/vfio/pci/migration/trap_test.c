@@ -121,11 +121,6 @@ static int board_op(struct vfio_mig *mig)
 	return 0;
 }
 
-static u64 board_save_size(struct vfio_mig *mig)
-{
-	return 0;
-}
-
 static int board_load(struct vfio_mig *mig, const struct vfio_mig_section *s)
 {
 	return 0;
@@ -138,14 +133,15 @@ static void board_reset(struct vfio_mig *mig)
 static const struct vfio_mig_ops mig_ops = {
 	.stop_dma = board_op,
 	.start_dma = board_op,
-	.save_size = board_save_size,
 	.save = board_op,
-	.load_section = board_load,
 	.load_end = board_op,
 	.reset = board_reset,
 };
 
-static const struct vfio_mig_section_type section = { .type = 1 };
+static const struct vfio_mig_section_type section = {
+	.type = 1,
+	.load = board_load,
+};
 
 static const struct vfio_mig_identity identity = {
 	.name = "board",
@@ -158,7 +154,7 @@ static void free_board(void *data)
 	struct board *b = data;
 
 	vfio_mig_close(&b->mig);
-	vfio_mig_trap_destroy(&b->trap);
+	vfio_mig_destroy(&b->mig);
 }
 
 static struct board *make(struct kunit *test)

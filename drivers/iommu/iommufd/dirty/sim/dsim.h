@@ -571,7 +571,6 @@ void dsim_pci_release_irqs(struct dsim_device *ddev);
 
 /* migration.c */
 int dsim_migration_init(struct dsim_device *ddev);
-void dsim_migration_destroy(struct dsim_device *ddev);
 
 /* tracker.c */
 void dsim_tracker_init(struct dsim_device *ddev);

@@ -46,13 +46,6 @@ struct saved_page {
 	u8 data[DSIM_MEM_PAGE];
 } __packed;
 
-static const struct vfio_mig_section_type sections[] = {
-	{ .type = SECTION_REGS, .max = sizeof(struct saved_regs),
-	  .required = true },
-	{ .type = SECTION_PAGE, .max = sizeof(struct saved_page),
-	  .repeats = true },
-};
-
 static void encode(struct saved_regs *s, const struct dsim_device *ddev,
 		   u32 rung)
 {
@@ -150,15 +143,18 @@ static int start_dma(struct vfio_mig *mig)
 	return 0;
 }
 
+/* It is kept from the bus only if it cannot be told to stop */
 static int master_off(struct vfio_mig *mig)
 {
-	dsim_engine_set_master(to_dsim(mig), false);
+	if (to_dsim(mig)->port->options.no_quiesce)
+		dsim_engine_set_master(to_dsim(mig), false);
 	return 0;
 }
 
 static int master_on(struct vfio_mig *mig)
 {
-	dsim_engine_set_master(to_dsim(mig), true);
+	if (to_dsim(mig)->port->options.no_quiesce)
+		dsim_engine_set_master(to_dsim(mig), true);
 	return 0;
 }
 
@@ -261,7 +257,7 @@ static int save(struct vfio_mig *mig)
 	return rc;
 }
 
-/* ---- Precopy: of the memory ---- */
+/* ---- Precopy: of the memory, of which is noted all the time what changes ---- */
 
 /* A quarter of a megabyte */
 #define PRECOPY_PAGES	64
@@ -285,11 +281,6 @@ static int precopy_save(struct vfio_mig *mig)
 	return put_pages(to_dsim(mig), PRECOPY_PAGES);
 }
 
-/* What changes is noted all the time */
-static void precopy_end(struct vfio_mig *mig)
-{
-}
-
 /* ---- Loading ---- */
 
 static int load_begin(struct vfio_mig *mig)
@@ -304,14 +295,12 @@ static int load_begin(struct vfio_mig *mig)
 	return ddev->loaded_mem ? 0 : -ENOMEM;
 }
 
-static int load_page(struct dsim_device *ddev, const struct saved_page *page,
-		     u32 length)
+static int load_page(struct vfio_mig *mig, const struct vfio_mig_section *section)
 {
-	u32 index;
+	const struct saved_page *page = section->data;
+	struct dsim_device *ddev = to_dsim(mig);
+	u32 index = le32_to_cpu(page->index);
 
-	if (length != sizeof(*page))
-		return -ERANGE;
-	index = le32_to_cpu(page->index);
 	if (index >= ddev->mem_pages)
 		return -ERANGE;
 	memcpy(ddev->loaded_mem + index * DSIM_MEM_PAGE, page->data,
@@ -319,27 +308,21 @@ static int load_page(struct dsim_device *ddev, const struct saved_page *page,
 	return 0;
 }
 
-static int load_regs(struct dsim_device *ddev, const struct saved_regs *s)
+static int load_regs(struct vfio_mig *mig, const struct vfio_mig_section *section)
 {
+	const struct saved_regs *s = section->data;
+	struct dsim_device *ddev = to_dsim(mig);
+
 	ddev->loaded_ring = le32_to_cpu(s->rung);
 	return decode(&ddev->loaded_regs, s, ddev);
 }
 
-static int load_section(struct vfio_mig *mig,
-			const struct vfio_mig_section *section)
-{
-	struct dsim_device *ddev = to_dsim(mig);
-
-	switch (section->type) {
-	case SECTION_REGS:
-		if (section->length != sizeof(struct saved_regs))
-			return -ERANGE;
-		return load_regs(ddev, section->data);
-	case SECTION_PAGE:
-		return load_page(ddev, section->data, section->length);
-	}
-	return -ERANGE;
-}
+static const struct vfio_mig_section_type sections[] = {
+	{ .type = SECTION_REGS, .max = sizeof(struct saved_regs), .exact = true,
+	  .required = true, .load = load_regs },
+	{ .type = SECTION_PAGE, .max = sizeof(struct saved_page), .exact = true,
+	  .repeats = true, .load = load_page },
+};
 
 static void load_abort(struct vfio_mig *mig)
 {
@@ -389,31 +372,22 @@ static void reset(struct vfio_mig *mig)
 		vfio_mig_trap_reset(&ddev->trap);
 }
 
-#define OPS					\
-	.stop_dma = stop_dma,			\
-	.start_dma = start_dma,			\
-	.save_size = save_size,			\
-	.save = save,				\
-	.load_begin = load_begin,		\
-	.load_section = load_section,		\
-	.load_end = load_end,			\
-	.load_abort = load_abort,		\
-	.reset = reset
+/* ---- What the library calls ---- */
 
-#define PRECOPY_OPS				\
-	.precopy_begin = precopy_begin,		\
-	.precopy_bytes = precopy_bytes,		\
-	.precopy_save = precopy_save,		\
-	.precopy_end = precopy_end
-
-#define MASTER_OPS				\
-	.master_off = master_off,		\
-	.master_on = master_on
-
-/* By whether it has precopy, and cannot be told to stop */
-static const struct vfio_mig_ops mig_ops[2][2] = {
-	{ { OPS }, { OPS, MASTER_OPS } },
-	{ { OPS, PRECOPY_OPS }, { OPS, PRECOPY_OPS, MASTER_OPS } },
+static const struct vfio_mig_ops mig_ops = {
+	.stop_dma = stop_dma,
+	.start_dma = start_dma,
+	.master_off = master_off,
+	.master_on = master_on,
+	.save_size = save_size,
+	.save = save,
+	.precopy_begin = precopy_begin,
+	.precopy_bytes = precopy_bytes,
+	.precopy_save = precopy_save,
+	.load_begin = load_begin,
+	.load_end = load_end,
+	.load_abort = load_abort,
+	.reset = reset,
 };
 
 /**
@@ -425,13 +399,12 @@ static const struct vfio_mig_ops mig_ops[2][2] = {
 int dsim_migration_init(struct dsim_device *ddev)
 {
 	const struct dsim_options *options = &ddev->port->options;
-	unsigned int flags = 0;
+	unsigned int flags;
 	int rc;
 
-	if (options->p2p)
-		flags |= VFIO_MIG_P2P;
-	if (options->revoke_mmio)
-		flags |= VFIO_MIG_REVOKE_MMIO;
+	flags = (options->p2p ? VFIO_MIG_P2P : 0) |
+		(options->precopy ? VFIO_MIG_PRE_COPY : 0) |
+		(options->revoke_mmio ? VFIO_MIG_REVOKE_MMIO : 0);
 	ddev->identity = (struct vfio_mig_identity){
 		.name = "dirty-sim",
 		.vendor = DSIM_PCI_VENDOR_ID,
@@ -440,24 +413,13 @@ int dsim_migration_init(struct dsim_device *ddev)
 		.subdevice = dsim_pci_subdevice(ddev),
 		.version = STATE_VERSION,
 		.oldest = STATE_VERSION,
-		.sections = sections,
-		.nr_sections = ARRAY_SIZE(sections),
+		VFIO_MIG_SECTIONS(sections),
 	};
-	rc = vfio_mig_init(&ddev->mig, &ddev->vdev,
-			   &mig_ops[options->precopy][options->no_quiesce],
-			   &ddev->identity, flags);
+	rc = vfio_mig_init(&ddev->mig, &ddev->vdev, &mig_ops, &ddev->identity,
+			   flags);
 	if (rc || !options->trap)
 		return rc;
 	return vfio_mig_trap_init(&ddev->trap, &ddev->mig, &trap_ops,
 				  DSIM_REGION_OFFSET(0) + DSIM_DOORBELL_PAGE,
 				  PAGE_SIZE, trap_regs, ARRAY_SIZE(trap_regs));
-}
-
-/**
- * dsim_migration_destroy() - Free what that needed
- * @ddev: the device, that nobody has any more
- */
-void dsim_migration_destroy(struct dsim_device *ddev)
-{
-	vfio_mig_trap_destroy(&ddev->trap);
 }

@@ -25,7 +25,7 @@ static void dsim_release(struct vfio_device *vdev)
 {
 	struct dsim_device *ddev = to_dsim(vdev);
 
-	dsim_migration_destroy(ddev);
+	vfio_mig_destroy(&ddev->mig);
 	dsim_tracker_destroy(ddev);
 	dsim_emulated_destroy(ddev);
 	kfree(ddev->bounce);
