@@ -8,7 +8,7 @@
  * precopy, reset and recovery.  It needs no more than a struct vfio_device.
  *
  * For variant drivers of vfio-pci there is more, CONFIG_VFIO_MIGRATION_PCI: struct
- * vfio_mig_pci and the functions vfio_mig_pci_*().
+ * vfio_mig_pci_driver and the functions vfio_mig_pci_*().
  */
 #ifndef _LINUX_VFIO_PCI_MIGRATION_H
 #define _LINUX_VFIO_PCI_MIGRATION_H
@@ -87,6 +87,7 @@ struct vfio_mig_identity {
 #include <linux/device.h>
 #include <linux/list.h>
 #include <linux/mutex.h>
+#include <linux/pci.h>
 #include <linux/rwsem.h>
 #include <linux/spinlock.h>
 #include <linux/vfio.h>
@@ -435,57 +436,17 @@ bool vfio_mig_trap_access(struct vfio_mig *mig, u64 pos, void *data,
  * @identity: whose state it has: the driver's, with the four IDs of this device
  * @command: what the command register had before vfio_mig_pci_begin(); under
  *	@core's memory_lock
- *
- * All there is to a variant driver that is not of its device::
- *
- *	struct nic {
- *		struct vfio_mig_pci pci;
- *		...
- *	};
- *
- *	static int nic_init(struct vfio_device *vdev)
- *	{
- *		return vfio_mig_pci_init(to_vfio_mig_pci(vdev), &nic_mig_ops,
- *					 &nic_identity, VFIO_MIG_P2P);
- *	}
- *
- *	static const struct vfio_device_ops nic_ops = {
- *		.name = "nic-vfio-pci",
- *		.init = nic_init,
- *		.release = vfio_pci_core_release_dev,
- *		.open_device = vfio_mig_pci_open_device,
- *		.close_device = vfio_mig_pci_close_device,
- *		.bind_iommufd = vfio_iommufd_physical_bind,
- *		VFIO_MIG_PCI_OPS,
- *	};
- *
- *	static int nic_probe(struct pci_dev *pdev, const struct pci_device_id *id)
- *	{
- *		struct nic *nic = vfio_alloc_device(nic, pci.core.vdev,
- *						    &pdev->dev, &nic_ops);
- *
- *		return IS_ERR(nic) ? PTR_ERR(nic) :
- *				     vfio_mig_pci_register(&nic->pci);
- *	}
- *
- *	static struct pci_driver nic_driver = {
- *		.name = KBUILD_MODNAME,
- *		.id_table = nic_ids,
- *		.probe = nic_probe,
- *		.remove = vfio_mig_pci_remove,
- *		.err_handler = &vfio_mig_pci_err_handlers,
- *		.driver_managed_dma = true,
- *	};
- *	module_pci_driver(nic_driver);
- *
- * A driver with something to do on one of these ways has a function of its own that
- * calls the one that is there.
+ * @lock: makes accesses to registers one at a time, those of the user and those of the
+ *	driver, and protects what else the driver likes.  Nests inside @core's
+ *	memory_lock, which is held to read over the user's, and to write over the
+ *	driver's; a trap's lock and this are not held at once.
  */
 struct vfio_mig_pci {
 	struct vfio_pci_core_device core;
 	struct vfio_mig mig;
 	struct vfio_mig_identity identity;
 	u16 command;
+	struct mutex lock;
 };
 
 static inline struct vfio_mig_pci *to_vfio_mig_pci(struct vfio_device *vdev)
@@ -498,40 +459,99 @@ static inline struct vfio_mig_pci *mig_to_vfio_mig_pci(struct vfio_mig *mig)
 	return container_of(mig, struct vfio_mig_pci, mig);
 }
 
-/* What of struct vfio_device_ops no driver needs to see */
-#define VFIO_MIG_PCI_OPS						\
-	.ioctl = vfio_mig_pci_ioctl,					\
-	.get_region_info_caps = vfio_pci_ioctl_get_region_info,		\
-	.device_feature = vfio_pci_core_ioctl_feature,			\
-	.read = vfio_mig_pci_read,					\
-	.write = vfio_mig_pci_write,					\
-	.mmap = vfio_mig_pci_mmap,					\
-	.request = vfio_pci_core_request,				\
-	.match = vfio_pci_core_match,					\
-	.match_token_uuid = vfio_pci_core_match_token_uuid,		\
-	.unbind_iommufd = vfio_iommufd_physical_unbind,			\
-	.attach_ioas = vfio_iommufd_physical_attach_ioas,		\
-	.detach_ioas = vfio_iommufd_physical_detach_ioas
+/**
+ * struct vfio_mig_pci_driver - a variant driver of vfio-pci
+ * @pci: its name and its table of IDs; the library has the rest
+ * @name: of the vfio device
+ * @size: %VFIO_MIG_PCI_SIZE of the driver's structure
+ * @ops: how the device migrates
+ * @identity: whose state it is, without the four IDs; its name and sections stay there
+ * @flags: of enum vfio_mig_flags; %VFIO_MIG_REVOKE_MMIO goes without saying
+ * @reg_bars: bit n: BAR n has registers of 32 bits which are never mapped, and each access
+ *	of the user, a whole register, is one of @reg_read or @reg_write.  There is
+ *	none while memory decoding is off, nor in an I/O BAR.
+ * @hidden_bars: bit n: BAR n is not the user's
+ * @init: make the driver's own members, as traps.  Optional.
+ * @release: free them.  Traps are freed by the library.  Optional.
+ * @renew: make new what a reset of the function does not reach.  The device was opened,
+ *	or VFIO_DEVICE_RESET came; it is called between what vfio_mig_pci_begin() and
+ *	vfio_mig_pci_end() do.  Optional.
+ * @closing: the user closes the device, of which everything works still.  Not called
+ *	when the device could not be opened.  Optional.
+ * @bound: it was bound to an iommufd, so vfio_device->iommufd_device is there.  Optional.
+ * @before_access: the user is about to read a register, or to write it, and then @written
+ *	is what.  No lock is held: user memory may be accessed, and @reg_write may find the
+ *	device in another state.  Optional.
+ * @reg_read: what does the user read there?  Called as @reg_write.
+ * @reg_write: the user has written a register; between what vfio_mig_pci_user_begin()
+ *	and vfio_mig_pci_user_end() do.
+ * @vfio: what <linux/vfio.h> calls; the library's.  From here it finds the driver of a
+ *	device.
+ *
+ * All there is to a variant driver that is not of its device::
+ *
+ *	struct nic {
+ *		struct vfio_mig_pci pci;
+ *		...
+ *	};
+ *
+ *	static struct vfio_mig_pci_driver nic_driver = {
+ *		.pci.name = KBUILD_MODNAME,
+ *		.pci.id_table = nic_ids,
+ *		.name = "nic-vfio-pci",
+ *		.size = VFIO_MIG_PCI_SIZE(struct nic, pci),
+ *		.ops = &nic_mig_ops,
+ *		.identity = &nic_identity,
+ *		.flags = VFIO_MIG_P2P,
+ *	};
+ *	module_vfio_mig_pci_driver(nic_driver);
+ *
+ * All functions are called in process context.
+ */
+struct vfio_mig_pci_driver {
+	struct pci_driver pci;
+	const char *name;
+	size_t size;
+	const struct vfio_mig_ops *ops;
+	const struct vfio_mig_identity *identity;
+	unsigned int flags;
+	unsigned int reg_bars;
+	unsigned int hidden_bars;
 
-int vfio_mig_pci_init(struct vfio_mig_pci *pci, const struct vfio_mig_ops *ops,
-		      const struct vfio_mig_identity *identity,
-		      unsigned int flags);
-int vfio_mig_pci_register(struct vfio_mig_pci *pci);
-void vfio_mig_pci_remove(struct pci_dev *pdev);
-extern const struct pci_error_handlers vfio_mig_pci_err_handlers;
+	int (*init)(struct vfio_mig *mig);
+	void (*release)(struct vfio_mig *mig);
+	void (*renew)(struct vfio_mig *mig);
+	void (*closing)(struct vfio_mig *mig);
+	void (*bound)(struct vfio_mig *mig);
 
-int vfio_mig_pci_open_device(struct vfio_device *vdev);
-void vfio_mig_pci_close_device(struct vfio_device *vdev);
-long vfio_mig_pci_ioctl(struct vfio_device *vdev, unsigned int cmd,
-			unsigned long arg);
-ssize_t vfio_mig_pci_read(struct vfio_device *vdev, char __user *buf,
-			  size_t count, loff_t *ppos);
-ssize_t vfio_mig_pci_write(struct vfio_device *vdev, const char __user *buf,
-			   size_t count, loff_t *ppos);
-int vfio_mig_pci_mmap(struct vfio_device *vdev, struct vm_area_struct *vma);
+	void (*before_access)(struct vfio_mig *mig, unsigned int bar,
+			      u32 offset, const u32 *written);
+	u32 (*reg_read)(struct vfio_mig *mig, unsigned int bar, u32 offset);
+	void (*reg_write)(struct vfio_mig *mig, unsigned int bar, u32 offset,
+			  u32 value);
+
+	struct vfio_device_ops vfio;
+};
+
+/* Of a structure that begins with its struct vfio_mig_pci */
+#define VFIO_MIG_PCI_SIZE(_type, _member)				\
+	(sizeof(_type) + BUILD_BUG_ON_ZERO(offsetof(_type, _member)))
+
+int __vfio_mig_pci_register_driver(struct vfio_mig_pci_driver *driver,
+				   struct module *owner, const char *mod_name);
+void vfio_mig_pci_unregister_driver(struct vfio_mig_pci_driver *driver);
+
+#define vfio_mig_pci_register_driver(driver) \
+	__vfio_mig_pci_register_driver(driver, THIS_MODULE, KBUILD_MODNAME)
+
+#define module_vfio_mig_pci_driver(driver)				\
+	module_driver(driver, vfio_mig_pci_register_driver,		\
+		      vfio_mig_pci_unregister_driver)
 
 int vfio_mig_pci_begin(struct vfio_mig_pci *pci);
 void vfio_mig_pci_end(struct vfio_mig_pci *pci);
+bool vfio_mig_pci_user_begin(struct vfio_mig_pci *pci);
+void vfio_mig_pci_user_end(struct vfio_mig_pci *pci);
 int vfio_mig_pci_master_off(struct vfio_mig *mig);
 int vfio_mig_pci_master_on(struct vfio_mig *mig);
 

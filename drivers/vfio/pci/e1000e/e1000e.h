@@ -93,7 +93,7 @@ struct e1000e_rx {
  * @open: there are registers; iommufd lets go of a device after it was closed
  * @on: it is tracked what the device writes
  *
- * All under &e1000e.lock.
+ * All under &vfio_mig_pci.lock.
  */
 struct e1000e_tracker {
 	struct e1000e_rx rx[NR_QUEUES];
@@ -123,10 +123,7 @@ struct e1000e_slots {
 
 /**
  * struct e1000e - a device
- * @pci: the vfio device and its migration
- * @lock: protects everything below, and makes the user's accesses to registers one
- *	  at a time.  Nests inside @pci.core.memory_lock, which is held to read over
- *	  those, and to write over ours.
+ * @pci: the vfio device and its migration; its lock protects everything below
  * @learn: reads the receive rings of a state that was loaded, since an op of the library
  *	   must not access user memory
  * @unread: it has not done so yet: the device has none of their descriptors, @shadow
@@ -141,7 +138,6 @@ struct e1000e_slots {
 struct e1000e {
 	struct vfio_mig_pci pci;
 
-	struct mutex lock;
 	struct work_struct learn;
 	bool unread;
 	bool held;
@@ -151,6 +147,11 @@ struct e1000e {
 	struct e1000e_state loading;
 	struct e1000e_tracker tracker;
 };
+
+static inline struct e1000e *to_e1000e(struct vfio_mig *mig)
+{
+	return container_of(mig, struct e1000e, pci.mig);
+}
 
 u32 e1000e_get(struct e1000e *e, u32 offset);
 void e1000e_set(struct e1000e *e, u32 offset, u32 value);
@@ -178,10 +179,6 @@ int e1000e_phy_save(struct e1000e *e, u32 *values);
 int e1000e_phy_check(const u32 *values);
 int e1000e_phy_load(struct e1000e *e, const u32 *values, u32 old_status);
 
-/* main.c */
-int e1000e_begin(struct e1000e *e);
-void e1000e_end(struct e1000e *e);
-
 /* tracker.c */
 void e1000e_track_before(struct e1000e *e);
 void e1000e_track_heads(struct e1000e *e);
@@ -192,9 +189,9 @@ int e1000e_fetch(struct e1000e *e, u64 iova, void *desc, size_t length);
 void e1000e_learn(struct e1000e *e, const struct e1000e_slots *slots);
 void e1000e_learn_later(struct e1000e *e);
 void e1000e_learn_rings(struct work_struct *work);
-int e1000e_bind_iommufd(struct vfio_device *vdev, struct iommufd_ctx *ictx,
-			u32 *id);
-void e1000e_tracker_destroy(struct e1000e_tracker *t);
+void e1000e_tracker_bound(struct vfio_mig *mig);
+int e1000e_tracker_init(struct vfio_mig *mig);
+void e1000e_tracker_destroy(struct vfio_mig *mig);
 
 extern const struct iommufd_dirty_device_ops e1000e_track_ops;
 

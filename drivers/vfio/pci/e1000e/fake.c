@@ -124,17 +124,17 @@ static void fake_set(struct e1000e *e, u32 offset, u32 value)
 	do_send(f);
 }
 
-static int fake_begin(struct e1000e *e)
+static int fake_begin(struct vfio_mig_pci *pci)
 {
-	down_write(e->pci.mig.mmio_lock);
-	mutex_lock(&e->lock);
+	down_write(pci->mig.mmio_lock);
+	mutex_lock(&pci->lock);
 	return 0;
 }
 
-static void fake_end(struct e1000e *e)
+static void fake_end(struct vfio_mig_pci *pci)
 {
-	mutex_unlock(&e->lock);
-	up_write(e->pci.mig.mmio_lock);
+	mutex_unlock(&pci->lock);
+	up_write(pci->mig.mmio_lock);
 }
 
 /* ---- Memory ---- */
@@ -150,7 +150,7 @@ static int fake_fetch(struct e1000e *e, u64 iova, void *desc, size_t length)
 	struct fake *f = to_fake(e);
 
 	/* a user's memory may be the device's own registers */
-	if (mutex_is_locked(&e->lock) || mutex_is_locked(&e->pci.mig.state_lock))
+	if (mutex_is_locked(&e->pci.lock) || mutex_is_locked(&e->pci.mig.state_lock))
 		f->locked = true;
 	if (iova < FAKE_IOVA || iova - FAKE_IOVA > FAKE_MEMORY - length)
 		return -EFAULT;
@@ -170,7 +170,7 @@ static void put(void *data)
 	struct fake *f = data;
 
 	vfio_mig_close(&f->e.pci.mig);
-	e1000e_tracker_destroy(&f->e.tracker);
+	e1000e_tracker_destroy(&f->e.pci.mig);
 	vfio_put_device(&f->e.pci.core.vdev);
 }
 
@@ -194,16 +194,15 @@ struct fake *fake_make(struct kunit *test)
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, vdev->dev);
 	device_initialize(&vdev->device);
 	vdev->device.release = release;
-	mutex_init(&f->e.lock);
-	INIT_WORK(&f->e.learn, e1000e_learn_rings);
-	xa_init(&f->e.tracker.log);
+	mutex_init(&f->e.pci.lock);
+	e1000e_tracker_init(&f->e.pci.mig);
 	f->e.tracker.open = true;
 	f->mem = kunit_kzalloc(test, FAKE_MEMORY, GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, f->mem);
 	kunit_activate_static_stub(test, e1000e_get, fake_get);
 	kunit_activate_static_stub(test, e1000e_set, fake_set);
-	kunit_activate_static_stub(test, e1000e_begin, fake_begin);
-	kunit_activate_static_stub(test, e1000e_end, fake_end);
+	kunit_activate_static_stub(test, vfio_mig_pci_begin, fake_begin);
+	kunit_activate_static_stub(test, vfio_mig_pci_end, fake_end);
 	kunit_activate_static_stub(test, e1000e_fetch, fake_fetch);
 	kunit_activate_static_stub(test, e1000e_learn_later, fake_learn_later);
 	KUNIT_ASSERT_EQ(test, 0, vfio_mig_init(&f->e.pci.mig, vdev,

@@ -146,7 +146,7 @@ u32 e1000e_user_read(struct e1000e *e, u32 offset)
 	u32 value;
 	int i;
 
-	lockdep_assert_held(&e->lock);
+	lockdep_assert_held(&e->pci.lock);
 	offset = e1000e_canonical(offset);
 	if (offset >= STATS && offset < STATS + NR_STATS * 4)
 		return read_stat(e, offset);
@@ -215,7 +215,7 @@ void e1000e_user_write(struct e1000e *e, u32 offset, u32 value)
 {
 	int i;
 
-	lockdep_assert_held(&e->lock);
+	lockdep_assert_held(&e->pci.lock);
 	offset = e1000e_canonical(offset);
 	if (changes_rings(offset))
 		e1000e_track_before(e);
@@ -277,7 +277,7 @@ int e1000e_hold(struct e1000e *e)
 	u32 status;
 	bool done;
 
-	lockdep_assert_held(&e->lock);
+	lockdep_assert_held(&e->pci.lock);
 	if (e1000e_get(e, STATUS) == U32_MAX)
 		return -EIO;
 	get_shadows(e);
@@ -317,7 +317,7 @@ void e1000e_let_go(struct e1000e *e)
 	unsigned int i;
 	u32 offset, value;
 
-	lockdep_assert_held(&e->lock);
+	lockdep_assert_held(&e->pci.lock);
 	for (i = 0; i != ARRAY_SIZE(order); i++) {
 		offset = held_offset[order[i]];
 		value = e->shadow[order[i]];
@@ -341,7 +341,7 @@ EXPORT_SYMBOL_IF_KUNIT(e1000e_let_go);
  */
 void e1000e_mask(struct e1000e *e)
 {
-	lockdep_assert_held(&e->lock);
+	lockdep_assert_held(&e->pci.lock);
 	e->soft.ims = e1000e_get(e, IMS) & ICR_CAUSES;
 	e1000e_set(e, IMC, U32_MAX);
 	e1000e_flush(e);
@@ -354,7 +354,7 @@ void e1000e_mask(struct e1000e *e)
  */
 void e1000e_unmask(struct e1000e *e)
 {
-	lockdep_assert_held(&e->lock);
+	lockdep_assert_held(&e->pci.lock);
 	e1000e_set(e, ICS, e->soft.icr);
 	e1000e_set(e, IMS, e->soft.ims);
 	e1000e_flush(e);
@@ -370,7 +370,7 @@ void e1000e_unmask(struct e1000e *e)
  */
 void e1000e_hw_reset(struct e1000e *e)
 {
-	lockdep_assert_held(&e->lock);
+	lockdep_assert_held(&e->pci.lock);
 	e1000e_set(e, IMC, U32_MAX);
 	e1000e_set(e, RCTL, 0);
 	e1000e_set(e, TCTL, 0);

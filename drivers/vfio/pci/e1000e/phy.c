@@ -60,7 +60,7 @@ int e1000e_phy_access(struct e1000e *e, u32 mdic)
 	u32 done;
 	int rc;
 
-	lockdep_assert_held(&e->lock);
+	lockdep_assert_held(&e->pci.lock);
 	e1000e_set(e, MDIC, mdic);
 	rc = read_poll_timeout(e1000e_get, done, done & MDIC_READY, 10, MDIC_US,
 			       false, e, MDIC);

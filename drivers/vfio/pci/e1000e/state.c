@@ -313,11 +313,6 @@ enum {
 	SECTION_SOFT = 4,
 };
 
-static struct e1000e *to_e1000e(struct vfio_mig *mig)
-{
-	return container_of(mig, struct e1000e, pci.mig);
-}
-
 static int load_section(struct vfio_mig *mig,
 			const struct vfio_mig_section *section)
 {
@@ -349,11 +344,11 @@ static int stop_dma(struct vfio_mig *mig)
 	struct e1000e *e = to_e1000e(mig);
 	int rc;
 
-	rc = e1000e_begin(e);
+	rc = vfio_mig_pci_begin(&e->pci);
 	if (rc)
 		return rc;
 	rc = e1000e_hold(e);
-	e1000e_end(e);
+	vfio_mig_pci_end(&e->pci);
 	return rc;
 }
 
@@ -362,13 +357,13 @@ static int start_dma(struct vfio_mig *mig)
 	struct e1000e *e = to_e1000e(mig);
 	int rc;
 
-	rc = e1000e_begin(e);
+	rc = vfio_mig_pci_begin(&e->pci);
 	if (rc)
 		return rc;
 	e1000e_let_go(e);
 	if (e->unread)
 		e1000e_learn_later(e);
-	e1000e_end(e);
+	vfio_mig_pci_end(&e->pci);
 	return 0;
 }
 
@@ -377,11 +372,11 @@ static int stop(struct vfio_mig *mig)
 	struct e1000e *e = to_e1000e(mig);
 	int rc;
 
-	rc = e1000e_begin(e);
+	rc = vfio_mig_pci_begin(&e->pci);
 	if (rc)
 		return rc;
 	e1000e_mask(e);
-	e1000e_end(e);
+	vfio_mig_pci_end(&e->pci);
 	return 0;
 }
 
@@ -390,11 +385,11 @@ static int run(struct vfio_mig *mig)
 	struct e1000e *e = to_e1000e(mig);
 	int rc;
 
-	rc = e1000e_begin(e);
+	rc = vfio_mig_pci_begin(&e->pci);
 	if (rc)
 		return rc;
 	e1000e_unmask(e);
-	e1000e_end(e);
+	vfio_mig_pci_end(&e->pci);
 	return 0;
 }
 
@@ -424,11 +419,11 @@ static int save(struct vfio_mig *mig)
 
 	if (!state)
 		return -ENOMEM;
-	rc = e1000e_begin(e);
+	rc = vfio_mig_pci_begin(&e->pci);
 	if (rc)
 		return rc;
 	rc = read_state(e, state);
-	e1000e_end(e);
+	vfio_mig_pci_end(&e->pci);
 	return rc ?: vfio_mig_put_words(mig, state);
 }
 
@@ -439,7 +434,7 @@ static int load_end(struct vfio_mig *mig)
 	const struct e1000e_state *state = &e->loading;
 	int rc;
 
-	rc = e1000e_begin(e);
+	rc = vfio_mig_pci_begin(&e->pci);
 	if (rc)
 		return rc;
 	e1000e_track_before(e);
@@ -451,7 +446,7 @@ static int load_end(struct vfio_mig *mig)
 	memcpy(e->stats, state->stats, sizeof(e->stats));
 	rc = e1000e_phy_load(e, state->phy, state->soft.status);
 	load_soft(e, &state->soft);
-	e1000e_end(e);
+	vfio_mig_pci_end(&e->pci);
 	return rc;
 }
 
@@ -460,7 +455,7 @@ static void reset(struct vfio_mig *mig)
 {
 	struct e1000e *e = to_e1000e(mig);
 
-	guard(mutex)(&e->lock);
+	guard(mutex)(&e->pci.lock);
 	e1000e_track_lost(e);
 	e->held = false;
 	e->unread = false;

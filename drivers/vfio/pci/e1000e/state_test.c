@@ -451,7 +451,7 @@ static void counters_go_on(struct kunit *test)
 	*fake_reg(f, STATS) = 7;
 	*fake_reg(f, STATS + 4) = 7;
 	*fake_reg(f, GORCL) = 2;
-	guard(mutex)(&e->lock);
+	guard(mutex)(&e->pci.lock);
 	KUNIT_EXPECT_EQ(test, e1000e_user_read(e, STATS), 12);
 	KUNIT_EXPECT_EQ(test, e1000e_user_read(e, STATS), 0);
 	KUNIT_EXPECT_EQ(test, e1000e_user_read(e, STATS + 4), U32_MAX);
@@ -476,7 +476,7 @@ static void hold_keeps(struct kunit *test)
 	*fake_reg(f, TDT) = 4;
 	*fake_reg(f, TDH) = 4;
 	KUNIT_ASSERT_NULL(test, fake_set_state(f, VFIO_DEVICE_STATE_RUNNING_P2P));
-	scoped_guard(mutex, &e->lock) {
+	scoped_guard(mutex, &e->pci.lock) {
 		KUNIT_EXPECT_TRUE(test, e1000e_user_read(e, STATUS) &
 				  STATUS_GIO_ENABLED);
 		KUNIT_EXPECT_EQ(test, e1000e_user_read(e, TDT0_ALIAS), 4);
@@ -506,7 +506,7 @@ static void hold_survives_reset(struct kunit *test)
 	*fake_reg(f, RCTL) = RCTL_EN;
 	KUNIT_ASSERT_NULL(test, fake_set_state(f, VFIO_DEVICE_STATE_RUNNING_P2P));
 	KUNIT_EXPECT_FALSE(test, *fake_reg(f, RCTL) & RCTL_EN);
-	scoped_guard(mutex, &e->lock) {
+	scoped_guard(mutex, &e->pci.lock) {
 		e1000e_user_write(e, TDT, 9);
 		e1000e_user_write(e, CTRL, CTRL_RST);
 		KUNIT_EXPECT_EQ(test, e1000e_user_read(e, TDT), 0);

@@ -195,7 +195,7 @@ static void count(struct e1000e *e)
  */
 void e1000e_track_before(struct e1000e *e)
 {
-	lockdep_assert_held(&e->lock);
+	lockdep_assert_held(&e->pci.lock);
 	if (e->tracker.on)
 		count(e);
 }
@@ -206,7 +206,7 @@ void e1000e_track_before(struct e1000e *e)
  */
 void e1000e_track_heads(struct e1000e *e)
 {
-	lockdep_assert_held(&e->lock);
+	lockdep_assert_held(&e->pci.lock);
 	if (e->tracker.on)
 		look_from_here(e);
 }
@@ -217,7 +217,7 @@ void e1000e_track_heads(struct e1000e *e)
  */
 void e1000e_track_lost(struct e1000e *e)
 {
-	lockdep_assert_held(&e->lock);
+	lockdep_assert_held(&e->pci.lock);
 	e->tracker.error = -EIO;
 }
 
@@ -302,7 +302,7 @@ struct e1000e_slots e1000e_new_slots(struct e1000e *e, unsigned int q,
 		.tail = tail,
 	};
 
-	lockdep_assert_held(&e->lock);
+	lockdep_assert_held(&e->pci.lock);
 	/* Their slots had others before, which the device is done with */
 	e1000e_track_before(e);
 	if (splits_packets(e) || !new.slots || new.slots > RING_MAX ||
@@ -326,7 +326,7 @@ void e1000e_learn(struct e1000e *e, const struct e1000e_slots *new)
 
 	while (slot != new->tail) {
 		nr = read_slots(e, new, slot, buffers);
-		scoped_guard(mutex, &e->lock)
+		scoped_guard(mutex, &e->pci.lock)
 			if (slot + nr <= rx->slots)
 				memcpy(rx->buffers + slot, buffers,
 				       nr * sizeof(*buffers));
@@ -341,12 +341,12 @@ static int learn_ring(struct e1000e *e, unsigned int q)
 	struct e1000e_slots new;
 	int rc;
 
-	rc = e1000e_begin(e);
+	rc = vfio_mig_pci_begin(&e->pci);
 	if (rc)
 		return rc;
 	new = e1000e_new_slots(e, q, e1000e_get(e, ring_reg(q, RDH)),
 			       e->shadow[HELD_RDT0 + q]);
-	e1000e_end(e);
+	vfio_mig_pci_end(&e->pci);
 	e1000e_learn(e, &new);
 	return 0;
 }
@@ -368,7 +368,7 @@ void e1000e_learn_rings(struct work_struct *work)
 	for (q = 0; q != NR_QUEUES; q++)
 		if (learn_ring(e, q))
 			return;
-	if (e1000e_begin(e))
+	if (vfio_mig_pci_begin(&e->pci))
 		return;
 	if (e->unread && !e->held) {
 		for (q = 0; q != NR_QUEUES; q++)
@@ -376,7 +376,7 @@ void e1000e_learn_rings(struct work_struct *work)
 				   e->shadow[HELD_RDT0 + q]);
 		e->unread = false;
 	}
-	e1000e_end(e);
+	vfio_mig_pci_end(&e->pci);
 }
 EXPORT_SYMBOL_IF_KUNIT(e1000e_learn_rings);
 
@@ -390,14 +390,14 @@ static int track_start(void *data, struct rb_root_cached *ranges, u32 nr,
 
 	if (!READ_ONCE(e->tracker.open))
 		return -ENODEV;
-	rc = e1000e_begin(e);
+	rc = vfio_mig_pci_begin(&e->pci);
 	if (rc)
 		return rc;
 	look_from_here(e);
 	e->tracker.error = 0;
 	e->tracker.on = true;
 	*page_size = PAGE_SIZE;
-	e1000e_end(e);
+	vfio_mig_pci_end(&e->pci);
 	return 0;
 }
 
@@ -405,7 +405,7 @@ static void track_stop(void *data)
 {
 	struct e1000e *e = data;
 
-	guard(mutex)(&e->lock);
+	guard(mutex)(&e->pci.lock);
 	e->tracker.on = false;
 	xa_destroy(&e->tracker.log);
 }
@@ -437,11 +437,11 @@ static int count_now(struct e1000e *e)
 	/* It is closed with the heads counted, and starts nothing after */
 	if (!READ_ONCE(e->tracker.open))
 		return 0;
-	rc = e1000e_begin(e);
+	rc = vfio_mig_pci_begin(&e->pci);
 	if (rc)
 		return rc;
 	e1000e_track_before(e);
-	e1000e_end(e);
+	vfio_mig_pci_end(&e->pci);
 	return 0;
 }
 
@@ -456,7 +456,7 @@ static int track_collect(void *data, unsigned long iova, unsigned long length,
 	rc = count_now(e);
 	if (rc)
 		return rc;
-	guard(mutex)(&e->lock);
+	guard(mutex)(&e->pci.lock);
 	xa_for_each_range(&e->tracker.log, index, entry, iova >> LOG_SHIFT,
 			  last >> LOG_SHIFT)
 		report(&e->tracker, index, xa_to_value(entry), iova, last,
@@ -487,32 +487,42 @@ void e1000e_learn_later(struct e1000e *e)
 EXPORT_SYMBOL_IF_KUNIT(e1000e_learn_later);
 
 /**
- * e1000e_bind_iommufd() - The device is bound to an iommufd
- * @vdev: the device
- * @ictx: the iommufd
- * @id: where its ID goes
- *
- * Return: 0 or an errno.
+ * e1000e_tracker_bound() - The device was bound to an iommufd, which is to ask here
+ * @mig: of the device
  */
-int e1000e_bind_iommufd(struct vfio_device *vdev, struct iommufd_ctx *ictx,
-			u32 *id)
+void e1000e_tracker_bound(struct vfio_mig *mig)
 {
-	struct e1000e *e = container_of(vdev, struct e1000e, pci.core.vdev);
-	int rc;
+	struct e1000e *e = to_e1000e(mig);
 
-	rc = vfio_iommufd_physical_bind(vdev, ictx, id);
-	if (!rc)
-		iommufd_device_set_dirty_ops(vdev->iommufd_device,
-					     &e1000e_track_ops, e);
-	return rc;
+	iommufd_device_set_dirty_ops(e->pci.core.vdev.iommufd_device,
+				     &e1000e_track_ops, e);
 }
+
+/* ---- Life ---- */
+
+/**
+ * e1000e_tracker_init() - A new device
+ * @mig: of the device
+ *
+ * Return: 0.
+ */
+int e1000e_tracker_init(struct vfio_mig *mig)
+{
+	struct e1000e *e = to_e1000e(mig);
+
+	INIT_WORK(&e->learn, e1000e_learn_rings);
+	xa_init(&e->tracker.log);
+	return 0;
+}
+EXPORT_SYMBOL_IF_KUNIT(e1000e_tracker_init);
 
 /**
  * e1000e_tracker_destroy() - The device goes
- * @t: its tracker
+ * @mig: of the device
  */
-void e1000e_tracker_destroy(struct e1000e_tracker *t)
+void e1000e_tracker_destroy(struct vfio_mig *mig)
 {
+	struct e1000e_tracker *t = &to_e1000e(mig)->tracker;
 	unsigned int q;
 
 	xa_destroy(&t->log);

@@ -83,16 +83,16 @@ static void ring(struct fake *f, u32 tail)
 	struct e1000e *e = &f->e;
 	struct e1000e_slots new;
 
-	scoped_guard(mutex, &e->lock)
+	scoped_guard(mutex, &e->pci.lock)
 		new = e1000e_new_slots(e, 0, e1000e_user_read(e, RDT), tail);
 	e1000e_learn(e, &new);
-	scoped_guard(mutex, &e->lock)
+	scoped_guard(mutex, &e->pci.lock)
 		e1000e_user_write(e, RDT, tail);
 }
 
 static void user_write(struct fake *f, u32 offset, u32 value)
 {
-	guard(mutex)(&f->e.lock);
+	guard(mutex)(&f->e.pci.lock);
 	e1000e_user_write(&f->e, offset, value);
 }
 

@@ -88,6 +88,22 @@ int mig_file_load(struct vfio_mig *mig);
 void mig_mmio_off(struct vfio_mig *mig);
 void mig_mmio_on(struct vfio_mig *mig);
 
+/* Of CONFIG_VFIO_MIGRATION_PCI: regs.c */
+ssize_t mig_pci_access_regs(struct vfio_mig_pci *pci, char __user *ubuf,
+			    size_t count, loff_t *ppos, bool write);
+
+/* pci.c */
+#if IS_ENABLED(CONFIG_KUNIT)
+extern const struct vfio_device_ops mig_pci_device_ops;
+#endif
+
+static inline const struct vfio_mig_pci_driver *
+mig_pci_driver(struct vfio_mig_pci *pci)
+{
+	return container_of(pci->core.vdev.ops, struct vfio_mig_pci_driver,
+			    vfio);
+}
+
 static inline bool mig_decodes(struct vfio_mig *mig)
 {
 	return !mig->bus || mig->bus->decodes(mig);

@@ -2,13 +2,17 @@
 /*
  * Variant drivers of vfio-pci: what is the same in each that migrates
  *
- * struct vfio_mig_pci shows a whole driver but for its device.  What vfio-pci's core
- * does, it goes on doing; between user space and it is what migration asks for:
+ * struct vfio_mig_pci_driver is a whole driver but for its device.  What vfio-pci's
+ * core does, it goes on doing; between user space and it is what migration asks for:
  *
  * * BARs are accessed and mapped here, so that there is no MMIO, nor port I/O, while
  *   the device does not run.  Reads give all ones then and writes are dropped, as they
  *   are while memory decoding is off; a fault gets SIGBUS.  Config space goes on
  *   working.
+ * * A BAR may have its registers accessed by the driver alone, see regs.c, or be none
+ *   of the user's at all.
+ * * The serial number of a card says which one it is, and a guest may find itself on
+ *   another one: it reads as zero.
  * * A device that is kept from the bus has its bus master bit off, and the user, who may
  *   write it meanwhile, is shown what he wrote.
  * * A reset, whoever asked for it and by which method, is one of migration too.
@@ -20,6 +24,8 @@
  * reset_done is called: that is why a driver's @ops->reset neither takes it nor
  * touches the device.
  */
+#include <kunit/static_stub.h>
+#include <kunit/visibility.h>
 #include <linux/cleanup.h>
 #include <linux/export.h>
 #include <linux/io-64-nonatomic-lo-hi.h>
@@ -30,6 +36,8 @@
 #include <linux/pm_runtime.h>
 #include <linux/uaccess.h>
 #include <linux/vfio_pci_migration.h>
+
+#include "migration.h"
 
 static struct vfio_mig_pci *from_core(struct vfio_pci_core_device *core)
 {
@@ -220,50 +228,79 @@ static bool other_region_off(struct vfio_mig_pci *pci, loff_t pos)
 	       !runs(pci);
 }
 
-/**
- * vfio_mig_pci_read() - &vfio_device_ops.read of a struct vfio_mig_pci
- * @vdev: the device
- * @buf: user's buffer
- * @count: bytes
- * @ppos: region and offset in it
- *
- * Return: bytes read or an errno.
- */
-ssize_t vfio_mig_pci_read(struct vfio_device *vdev, char __user *buf,
-			  size_t count, loff_t *ppos)
+/* Which card this is, is nothing that could be the same on the next one */
+static ssize_t read_config(struct vfio_mig_pci *pci, char __user *buf,
+			   size_t count, loff_t *ppos)
+{
+	u16 dsn = pci_find_ext_capability(pci->core.pdev, PCI_EXT_CAP_ID_DSN);
+	loff_t pos = *ppos & VFIO_PCI_OFFSET_MASK, at;
+	size_t offset, length;
+	ssize_t done;
+
+	done = vfio_pci_core_read(&pci->core.vdev, buf, count, ppos);
+	if (done > 0 && dsn &&
+	    vfio_pci_core_range_intersect_range(pos, done, dsn + 4, 8, &at,
+						&length, &offset) &&
+	    clear_user(buf + at, length))
+		return -EFAULT;
+	return done;
+}
+
+static ssize_t access_any_bar(struct vfio_mig_pci *pci, char __user *ubuf,
+			      size_t count, loff_t *ppos, bool write)
+{
+	const struct vfio_mig_pci_driver *driver = mig_pci_driver(pci);
+	unsigned int bar = VFIO_PCI_OFFSET_TO_INDEX(*ppos);
+
+	if (driver->hidden_bars & BIT(bar))
+		return -EINVAL;
+	if (driver->reg_bars & BIT(bar))
+		return mig_pci_access_regs(pci, ubuf, count, ppos, write);
+	return bar_rw(pci, ubuf, count, ppos, write);
+}
+
+static ssize_t pci_read(struct vfio_device *vdev, char __user *buf,
+			size_t count, loff_t *ppos)
 {
 	struct vfio_mig_pci *pci = to_vfio_mig_pci(vdev);
 
 	if (is_bar(VFIO_PCI_OFFSET_TO_INDEX(*ppos)))
-		return bar_rw(pci, buf, count, ppos, false);
+		return access_any_bar(pci, buf, count, ppos, false);
+	if (VFIO_PCI_OFFSET_TO_INDEX(*ppos) == VFIO_PCI_CONFIG_REGION_INDEX)
+		return read_config(pci, buf, count, ppos);
 	if (other_region_off(pci, *ppos))
 		return all_ones(buf, count, ppos, false);
 	return vfio_pci_core_read(vdev, buf, count, ppos);
 }
-EXPORT_SYMBOL_GPL(vfio_mig_pci_read);
 
-/**
- * vfio_mig_pci_write() - &vfio_device_ops.write of a struct vfio_mig_pci
- * @vdev: the device
- * @buf: user's buffer
- * @count: bytes
- * @ppos: region and offset in it
- *
- * Return: bytes written, dropped ones included, or an errno.
- */
-ssize_t vfio_mig_pci_write(struct vfio_device *vdev, const char __user *buf,
-			   size_t count, loff_t *ppos)
+static ssize_t pci_write(struct vfio_device *vdev, const char __user *buf,
+			 size_t count, loff_t *ppos)
 {
 	struct vfio_mig_pci *pci = to_vfio_mig_pci(vdev);
 	char __user *ubuf = (char __user *)buf;
 
 	if (is_bar(VFIO_PCI_OFFSET_TO_INDEX(*ppos)))
-		return bar_rw(pci, ubuf, count, ppos, true);
+		return access_any_bar(pci, ubuf, count, ppos, true);
 	if (other_region_off(pci, *ppos))
 		return all_ones(ubuf, count, ppos, true);
 	return vfio_pci_core_write(vdev, buf, count, ppos);
 }
-EXPORT_SYMBOL_GPL(vfio_mig_pci_write);
+
+static int get_region_info(struct vfio_device *vdev,
+			   struct vfio_region_info *info,
+			   struct vfio_info_cap *caps)
+{
+	struct vfio_mig_pci *pci = to_vfio_mig_pci(vdev);
+	int rc;
+
+	rc = vfio_pci_ioctl_get_region_info(vdev, info, caps);
+	if (!rc && is_bar(info->index) &&
+	    mig_pci_driver(pci)->hidden_bars & BIT(info->index)) {
+		info->size = 0;
+		info->flags = 0;
+	}
+	return rc;
+}
 
 /* ---- Mapped access to a BAR ---- */
 
@@ -331,16 +368,8 @@ static const struct vm_operations_struct bar_vm_ops = {
 #endif
 };
 
-/**
- * vfio_mig_pci_mmap() - &vfio_device_ops.mmap of a struct vfio_mig_pci
- * @vdev: the device
- * @vma: the mapping
- *
- * A BAR may be mapped in any state; its pages are there while the device runs.
- *
- * Return: 0 or an errno.
- */
-int vfio_mig_pci_mmap(struct vfio_device *vdev, struct vm_area_struct *vma)
+/* A BAR may be mapped in any state; its pages are there while the device runs */
+static int pci_mmap(struct vfio_device *vdev, struct vm_area_struct *vma)
 {
 	int rc;
 
@@ -350,24 +379,11 @@ int vfio_mig_pci_mmap(struct vfio_device *vdev, struct vm_area_struct *vma)
 		vma->vm_ops = &bar_vm_ops;
 	return rc;
 }
-EXPORT_SYMBOL_GPL(vfio_mig_pci_mmap);
 
 /* ---- A driver's own access ---- */
 
-/**
- * vfio_mig_pci_begin() - The driver is about to access the device
- * @pci: the device, which is open
- *
- * Until vfio_mig_pci_end(), which has to follow unless this failed, neither the user
- * nor a reset gets at the device, and its memory decodes, which it often does not at
- * the time when a state is saved or loaded.  pci->core.barmap[] has the BARs.
- *
- * Context: process; for a driver's ops but @ops->reset.  Takes the core's memory_lock,
- * which is vfio_mig->mmio_lock.
- *
- * Return: 0; or -EIO when the device is asleep, as the user wished.
- */
-int vfio_mig_pci_begin(struct vfio_mig_pci *pci)
+/* Have its memory decode, with user space and resets kept out */
+static int begin(struct vfio_mig_pci *pci)
 {
 	struct pci_dev *pdev = pci->core.pdev;
 
@@ -385,6 +401,40 @@ int vfio_mig_pci_begin(struct vfio_mig_pci *pci)
 				      pci->command | PCI_COMMAND_MEMORY);
 	return 0;
 }
+
+static void end(struct vfio_mig_pci *pci)
+{
+	struct pci_dev *pdev = pci->core.pdev;
+
+	if (!(pci->command & PCI_COMMAND_MEMORY))
+		pci_write_config_word(pdev, PCI_COMMAND, pci->command);
+	up_write(&pci->core.memory_lock);
+	pm_runtime_put(&pdev->dev);
+}
+
+/**
+ * vfio_mig_pci_begin() - The driver is about to access the device
+ * @pci: the device, which is open
+ *
+ * Until vfio_mig_pci_end(), which has to follow unless this failed, neither the user
+ * nor a reset gets at the device, and its memory decodes, which it often does not at
+ * the time when a state is saved or loaded.  pci->core.barmap[] has the BARs.
+ *
+ * Context: process; for a driver's ops but @ops->reset.  Takes the core's memory_lock,
+ * which is vfio_mig->mmio_lock, for writing, and @pci's lock.
+ *
+ * Return: 0; or -EIO when the device is asleep, as the user wished.
+ */
+int vfio_mig_pci_begin(struct vfio_mig_pci *pci)
+{
+	int rc;
+
+	KUNIT_STATIC_STUB_REDIRECT(vfio_mig_pci_begin, pci);
+	rc = begin(pci);
+	if (!rc)
+		mutex_lock(&pci->lock);
+	return rc;
+}
 EXPORT_SYMBOL_GPL(vfio_mig_pci_begin);
 
 /**
@@ -393,12 +443,9 @@ EXPORT_SYMBOL_GPL(vfio_mig_pci_begin);
  */
 void vfio_mig_pci_end(struct vfio_mig_pci *pci)
 {
-	struct pci_dev *pdev = pci->core.pdev;
-
-	if (!(pci->command & PCI_COMMAND_MEMORY))
-		pci_write_config_word(pdev, PCI_COMMAND, pci->command);
-	up_write(&pci->core.memory_lock);
-	pm_runtime_put(&pdev->dev);
+	KUNIT_STATIC_STUB_REDIRECT(vfio_mig_pci_end, pci);
+	mutex_unlock(&pci->lock);
+	end(pci);
 }
 EXPORT_SYMBOL_GPL(vfio_mig_pci_end);
 
@@ -447,14 +494,14 @@ int vfio_mig_pci_master_off(struct vfio_mig *mig)
 	struct vfio_mig_pci *pci = mig_to_vfio_mig_pci(mig);
 	int rc;
 
-	rc = vfio_mig_pci_begin(pci);
+	rc = begin(pci);
 	if (rc)
 		return rc;
 	*wish(&pci->core) &= ~cpu_to_le16(PCI_COMMAND_MASTER);
 	*wish(&pci->core) |= cpu_to_le16(pci->command & PCI_COMMAND_MASTER);
 	WRITE_ONCE(pci->core.master_off, true);
 	set_master(pci, false);
-	vfio_mig_pci_end(pci);
+	end(pci);
 
 	/* What it wrote comes before its answer to this */
 	if (pci_wait_for_pending_transaction(pci->core.pdev))
@@ -478,12 +525,12 @@ int vfio_mig_pci_master_on(struct vfio_mig *mig)
 	struct vfio_mig_pci *pci = mig_to_vfio_mig_pci(mig);
 	int rc;
 
-	rc = vfio_mig_pci_begin(pci);
+	rc = begin(pci);
 	if (rc)
 		return rc;
 	WRITE_ONCE(pci->core.master_off, false);
 	set_master(pci, *wish(&pci->core) & cpu_to_le16(PCI_COMMAND_MASTER));
-	vfio_mig_pci_end(pci);
+	end(pci);
 	return 0;
 }
 EXPORT_SYMBOL_GPL(vfio_mig_pci_master_on);
@@ -502,12 +549,12 @@ static void bus_reset(struct vfio_mig *mig)
 
 static int bus_begin(struct vfio_mig *mig)
 {
-	return vfio_mig_pci_begin(mig_to_vfio_mig_pci(mig));
+	return begin(mig_to_vfio_mig_pci(mig));
 }
 
 static void bus_end(struct vfio_mig *mig)
 {
-	vfio_mig_pci_end(mig_to_vfio_mig_pci(mig));
+	end(mig_to_vfio_mig_pci(mig));
 }
 
 static bool bus_decodes(struct vfio_mig *mig)
@@ -528,34 +575,48 @@ static const struct vfio_mig_bus bus = {
 
 /* ---- Life ---- */
 
-/**
- * vfio_mig_pci_ioctl() - &vfio_device_ops.ioctl of a struct vfio_mig_pci
- * @vdev: the device
- * @cmd: which
- * @arg: user's
- *
- * Return: what the ioctl says, or an errno.
- */
-long vfio_mig_pci_ioctl(struct vfio_device *vdev, unsigned int cmd,
-			unsigned long arg)
+/* What a reset of the function does not reach */
+static int renew(struct vfio_mig_pci *pci)
 {
+	const struct vfio_mig_pci_driver *driver = mig_pci_driver(pci);
+	int rc;
+
+	if (!driver->renew)
+		return 0;
+	rc = vfio_mig_pci_begin(pci);
+	if (rc)
+		return rc;
+	driver->renew(&pci->mig);
+	vfio_mig_pci_end(pci);
+	return 0;
+}
+
+static long pci_ioctl(struct vfio_device *vdev, unsigned int cmd,
+		      unsigned long arg)
+{
+	long rc;
+
 	if (cmd == VFIO_DEVICE_IOEVENTFD)
 		return -ENOTTY;
-	return vfio_pci_core_ioctl(vdev, cmd, arg);
+	rc = vfio_pci_core_ioctl(vdev, cmd, arg);
+	if (cmd == VFIO_DEVICE_RESET && !rc)
+		rc = renew(to_vfio_mig_pci(vdev));
+	return rc;
 }
-EXPORT_SYMBOL_GPL(vfio_mig_pci_ioctl);
 
-/**
- * vfio_mig_pci_open_device() - &vfio_device_ops.open_device of a struct vfio_mig_pci
- * @vdev: the device
- *
- * The device is RUNNING, and as new as the core could make it.
- *
- * Return: 0 or an errno.
- */
-int vfio_mig_pci_open_device(struct vfio_device *vdev)
+static void do_close(struct vfio_mig_pci *pci)
+{
+	vfio_mig_close(&pci->mig);
+	/* the core leaves it no master in any case */
+	pci->core.master_off = false;
+	vfio_pci_core_close_device(&pci->core.vdev);
+}
+
+static int open_device(struct vfio_device *vdev)
 {
 	struct vfio_mig_pci *pci = to_vfio_mig_pci(vdev);
+	const struct vfio_mig_pci_driver *driver = mig_pci_driver(pci);
+	unsigned int bar;
 	int rc;
 
 	rc = vfio_pci_core_enable(&pci->core);
@@ -563,24 +624,99 @@ int vfio_mig_pci_open_device(struct vfio_device *vdev)
 		return rc;
 	vfio_mig_reset(&pci->mig);
 	vfio_pci_core_finish_enable(&pci->core);
-	return 0;
+	for (bar = 0; is_bar(bar); bar++)
+		if ((driver->reg_bars | driver->hidden_bars) & BIT(bar))
+			pci->core.bar_mmap_supported[bar] = false;
+	rc = renew(pci);
+	if (rc)
+		do_close(pci);
+	return rc;
 }
-EXPORT_SYMBOL_GPL(vfio_mig_pci_open_device);
 
-/**
- * vfio_mig_pci_close_device() - &vfio_device_ops.close_device of a struct vfio_mig_pci
- * @vdev: the device
- */
-void vfio_mig_pci_close_device(struct vfio_device *vdev)
+static void close_device(struct vfio_device *vdev)
 {
 	struct vfio_mig_pci *pci = to_vfio_mig_pci(vdev);
 
-	vfio_mig_close(&pci->mig);
-	/* the core leaves it no master in any case */
-	pci->core.master_off = false;
-	vfio_pci_core_close_device(vdev);
+	if (mig_pci_driver(pci)->closing)
+		mig_pci_driver(pci)->closing(&pci->mig);
+	do_close(pci);
 }
-EXPORT_SYMBOL_GPL(vfio_mig_pci_close_device);
+
+static int bind_iommufd(struct vfio_device *vdev, struct iommufd_ctx *ictx,
+			u32 *id)
+{
+	struct vfio_mig_pci *pci = to_vfio_mig_pci(vdev);
+	int rc;
+
+	rc = vfio_iommufd_physical_bind(vdev, ictx, id);
+	if (!rc && mig_pci_driver(pci)->bound)
+		mig_pci_driver(pci)->bound(&pci->mig);
+	return rc;
+}
+
+static int init(struct vfio_device *vdev)
+{
+	struct vfio_mig_pci *pci = to_vfio_mig_pci(vdev);
+	const struct vfio_mig_pci_driver *driver = mig_pci_driver(pci);
+	struct pci_dev *pdev = to_pci_dev(vdev->dev);
+	int rc;
+
+	if (driver->reg_bars && (!driver->reg_read || !driver->reg_write))
+		return -EINVAL;
+	mutex_init(&pci->lock);
+	pci->identity = *driver->identity;
+	pci->identity.vendor = pdev->vendor;
+	pci->identity.device = pdev->device;
+	pci->identity.subvendor = pdev->subsystem_vendor;
+	pci->identity.subdevice = pdev->subsystem_device;
+
+	rc = vfio_mig_init(&pci->mig, vdev, driver->ops, &pci->identity,
+			   driver->flags | VFIO_MIG_REVOKE_MMIO);
+	if (rc)
+		return rc;
+	pci->mig.mmio_lock = &pci->core.memory_lock;
+	pci->mig.bus = &bus;
+	rc = vfio_pci_core_init_dev(vdev);
+	if (rc || !driver->init)
+		return rc;
+	rc = driver->init(&pci->mig);
+	if (rc)
+		vfio_pci_core_release_dev(vdev);
+	return rc;
+}
+
+static void release(struct vfio_device *vdev)
+{
+	struct vfio_mig_pci *pci = to_vfio_mig_pci(vdev);
+
+	if (mig_pci_driver(pci)->release)
+		mig_pci_driver(pci)->release(&pci->mig);
+	vfio_mig_destroy(&pci->mig);
+	vfio_pci_core_release_dev(vdev);
+}
+
+VISIBLE_IF_KUNIT const struct vfio_device_ops mig_pci_device_ops = {
+	.init = init,
+	.release = release,
+	.open_device = open_device,
+	.close_device = close_device,
+	.ioctl = pci_ioctl,
+	.get_region_info_caps = get_region_info,
+	.device_feature = vfio_pci_core_ioctl_feature,
+	.read = pci_read,
+	.write = pci_write,
+	.mmap = pci_mmap,
+	.request = vfio_pci_core_request,
+	.match = vfio_pci_core_match,
+	.match_token_uuid = vfio_pci_core_match_token_uuid,
+	.bind_iommufd = bind_iommufd,
+	.unbind_iommufd = vfio_iommufd_physical_unbind,
+	.attach_ioas = vfio_iommufd_physical_attach_ioas,
+	.detach_ioas = vfio_iommufd_physical_detach_ioas,
+};
+EXPORT_SYMBOL_IF_KUNIT(mig_pci_device_ops);
+
+/* ---- Driver ---- */
 
 /*
  * The function was reset, by whatever method and on whoever's behalf; the core may
@@ -593,59 +729,24 @@ static void reset_done(struct pci_dev *pdev)
 	vfio_mig_reset_locked(&from_core(core)->mig);
 }
 
-const struct pci_error_handlers vfio_mig_pci_err_handlers = {
+static const struct pci_error_handlers err_handlers = {
 	.reset_done = reset_done,
 	.error_detected = vfio_pci_core_aer_err_detected,
 };
-EXPORT_SYMBOL_GPL(vfio_mig_pci_err_handlers);
 
-/**
- * vfio_mig_pci_init() - Make a PCI device one that migrates
- * @pci: the device; to be called from &vfio_device_ops.init
- * @ops: the driver's
- * @identity: the driver's, without the four IDs; its name and sections stay there
- * @flags: of enum vfio_mig_flags; %VFIO_MIG_REVOKE_MMIO goes without saying
- *
- * Return: 0; -EINVAL when @ops or @identity are not as they have to be; or another
- * errno.
- */
-int vfio_mig_pci_init(struct vfio_mig_pci *pci, const struct vfio_mig_ops *ops,
-		      const struct vfio_mig_identity *identity,
-		      unsigned int flags)
+static int probe(struct pci_dev *pdev, const struct pci_device_id *id)
 {
-	struct vfio_device *vdev = &pci->core.vdev;
-	struct pci_dev *pdev = to_pci_dev(vdev->dev);
+	struct vfio_mig_pci_driver *driver =
+		container_of(pdev->driver, struct vfio_mig_pci_driver, pci);
+	struct vfio_device *vdev;
+	struct vfio_mig_pci *pci;
 	int rc;
 
-	pci->identity = *identity;
-	pci->identity.vendor = pdev->vendor;
-	pci->identity.device = pdev->device;
-	pci->identity.subvendor = pdev->subsystem_vendor;
-	pci->identity.subdevice = pdev->subsystem_device;
-
-	rc = vfio_mig_init(&pci->mig, vdev, ops, &pci->identity,
-			   flags | VFIO_MIG_REVOKE_MMIO);
-	if (rc)
-		return rc;
-	pci->mig.mmio_lock = &pci->core.memory_lock;
-	pci->mig.bus = &bus;
-	return vfio_pci_core_init_dev(vdev);
-}
-EXPORT_SYMBOL_GPL(vfio_mig_pci_init);
-
-/**
- * vfio_mig_pci_register() - Let user space have the device
- * @pci: the device, allocated in the driver's probe
- *
- * If this fails, the device is put; else vfio_mig_pci_remove() does that.
- *
- * Return: 0 or an errno.
- */
-int vfio_mig_pci_register(struct vfio_mig_pci *pci)
-{
-	int rc;
-
-	pci_set_drvdata(pci->core.pdev, &pci->core);
+	vdev = _vfio_alloc_device(driver->size, &pdev->dev, &driver->vfio);
+	if (IS_ERR(vdev))
+		return PTR_ERR(vdev);
+	pci = to_vfio_mig_pci(vdev);
+	pci_set_drvdata(pdev, &pci->core);
 	rc = vfio_pci_core_register_device(&pci->core);
 	if (rc)
 		goto err_put;
@@ -657,18 +758,12 @@ int vfio_mig_pci_register(struct vfio_mig_pci *pci)
 err_unregister:
 	vfio_pci_core_unregister_device(&pci->core);
 err_put:
-	vfio_put_device(&pci->core.vdev);
+	vfio_put_device(vdev);
 	return rc;
 }
-EXPORT_SYMBOL_GPL(vfio_mig_pci_register);
 
-/**
- * vfio_mig_pci_remove() - &pci_driver.remove of a struct vfio_mig_pci
- * @pdev: the device
- *
- * Context: process; waits for the user to close it.
- */
-void vfio_mig_pci_remove(struct pci_dev *pdev)
+/* Waits for the user to close it */
+static void remove(struct pci_dev *pdev)
 {
 	struct vfio_pci_core_device *core = pci_get_drvdata(pdev);
 
@@ -676,7 +771,37 @@ void vfio_mig_pci_remove(struct pci_dev *pdev)
 	vfio_pci_core_unregister_device(core);
 	vfio_put_device(&core->vdev);
 }
-EXPORT_SYMBOL_GPL(vfio_mig_pci_remove);
+
+/**
+ * __vfio_mig_pci_register_driver() - Register a driver, by vfio_mig_pci_register_driver()
+ * @driver: the driver
+ * @owner: its module
+ * @mod_name: the name of that
+ *
+ * Return: 0 or an errno.
+ */
+int __vfio_mig_pci_register_driver(struct vfio_mig_pci_driver *driver,
+				   struct module *owner, const char *mod_name)
+{
+	driver->vfio = mig_pci_device_ops;
+	driver->vfio.name = driver->name;
+	driver->pci.probe = probe;
+	driver->pci.remove = remove;
+	driver->pci.err_handler = &err_handlers;
+	driver->pci.driver_managed_dma = true;
+	return __pci_register_driver(&driver->pci, owner, mod_name);
+}
+EXPORT_SYMBOL_GPL(__vfio_mig_pci_register_driver);
+
+/**
+ * vfio_mig_pci_unregister_driver() - Unregister it
+ * @driver: the driver
+ */
+void vfio_mig_pci_unregister_driver(struct vfio_mig_pci_driver *driver)
+{
+	pci_unregister_driver(&driver->pci);
+}
+EXPORT_SYMBOL_GPL(vfio_mig_pci_unregister_driver);
 
 MODULE_DESCRIPTION("Migration of vfio-pci devices, for their variant drivers");
 MODULE_LICENSE("GPL");
