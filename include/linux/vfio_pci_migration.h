@@ -226,12 +226,17 @@ struct vfio_mig_attributes {
  * @decodes: do they answer right now?  vfio_mig->mmio_lock is held
  * @reset: the device was reset: it is kept from the bus no more.  vfio_mig->mmio_lock
  *	may be held
+ * @begin_op: @begin, and what else makes the device the driver's alone; before an op,
+ *	with %VFIO_MIG_EXCLUSIVE
+ * @end_op: the opposite
  */
 struct vfio_mig_bus {
 	int (*begin)(struct vfio_mig *mig);
 	void (*end)(struct vfio_mig *mig);
 	bool (*decodes)(struct vfio_mig *mig);
 	void (*reset)(struct vfio_mig *mig);
+	int (*begin_op)(struct vfio_mig *mig);
+	void (*end_op)(struct vfio_mig *mig);
 };
 
 /**
@@ -242,6 +247,7 @@ struct vfio_mig_bus {
  * @vfio_ops: what <linux/vfio.h> calls.  One for each device, since a pointer to
  *	it is all that there is to come from @vdev to this structure.
  * @attributes: files in sysfs
+ * @exclusive: most ops have the device to themselves
  * @revokes_mmio: there is no MMIO while the device does not run
  * @mmio_lock: held to read while MMIO is accessed or mapped, to write while that
  *	becomes forbidden; nests inside @state_lock and mmap_lock.  A lock that the
@@ -274,6 +280,7 @@ struct vfio_mig {
 	struct vfio_migration_ops vfio_ops;
 	struct vfio_mig_attributes attributes;
 
+	bool exclusive;
 	bool revokes_mmio;
 	struct rw_semaphore *mmio_lock;
 	struct rw_semaphore own_mmio_lock;
@@ -303,11 +310,15 @@ struct vfio_mig {
  *	The driver asks vfio_mig_mmio_begin() before it gives any.  What was mapped for
  *	DMA by others stays mapped, and a VMM that maps a BAR for DMA while the device
  *	does not run is refused.
+ * @VFIO_MIG_EXCLUSIVE: of a PCI device: @stop_dma, @start_dma, @stop, @run, @save and
+ *	@load_end access it, and are called between what vfio_mig_pci_begin() and
+ *	vfio_mig_pci_end() do.  So they turn no trap on or off.
  */
 enum vfio_mig_flags {
 	VFIO_MIG_P2P = 1 << 0,
 	VFIO_MIG_REVOKE_MMIO = 1 << 1,
 	VFIO_MIG_PRE_COPY = 1 << 2,
+	VFIO_MIG_EXCLUSIVE = 1 << 3,
 };
 
 int vfio_mig_init(struct vfio_mig *mig, struct vfio_device *vdev,

@@ -137,6 +137,26 @@ static void fake_end(struct vfio_mig_pci *pci)
 	up_write(pci->mig.mmio_lock);
 }
 
+static int fake_begin_op(struct vfio_mig *mig)
+{
+	return fake_begin(mig_to_vfio_mig_pci(mig));
+}
+
+static void fake_end_op(struct vfio_mig *mig)
+{
+	fake_end(mig_to_vfio_mig_pci(mig));
+}
+
+static void fake_bus_reset(struct vfio_mig *mig)
+{
+}
+
+static const struct vfio_mig_bus fake_bus = {
+	.reset = fake_bus_reset,
+	.begin_op = fake_begin_op,
+	.end_op = fake_end_op,
+};
+
 /* ---- Memory ---- */
 
 /* Tests stand in for what runs in the test's own context only, so the test runs it */
@@ -207,7 +227,10 @@ struct fake *fake_make(struct kunit *test)
 	kunit_activate_static_stub(test, e1000e_learn_later, fake_learn_later);
 	KUNIT_ASSERT_EQ(test, 0, vfio_mig_init(&f->e.pci.mig, vdev,
 					       &e1000e_mig_ops,
-					       &e1000e_identity, VFIO_MIG_P2P));
+					       &e1000e_identity,
+					       VFIO_MIG_P2P |
+					       VFIO_MIG_EXCLUSIVE));
+	f->e.pci.mig.bus = &fake_bus;
 	vfio_mig_reset(&f->e.pci.mig);
 	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, put, f));
 	return f;

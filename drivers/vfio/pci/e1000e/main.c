@@ -126,7 +126,7 @@ static struct vfio_mig_pci_driver e1000e_driver = {
 	.size = VFIO_MIG_PCI_SIZE(struct e1000e, pci),
 	.ops = &e1000e_mig_ops,
 	.identity = &e1000e_identity,
-	.flags = VFIO_MIG_P2P,
+	.flags = VFIO_MIG_P2P | VFIO_MIG_EXCLUSIVE,
 	.reg_bars = BIT(VFIO_PCI_BAR0_REGION_INDEX) |
 		    BIT(VFIO_PCI_BAR2_REGION_INDEX),
 	.hidden_bars = BIT(VFIO_PCI_BAR1_REGION_INDEX),

@@ -341,55 +341,28 @@ EXPORT_SYMBOL_IF_KUNIT(e1000e_identity);
 
 static int stop_dma(struct vfio_mig *mig)
 {
-	struct e1000e *e = to_e1000e(mig);
-	int rc;
-
-	rc = vfio_mig_pci_begin(&e->pci);
-	if (rc)
-		return rc;
-	rc = e1000e_hold(e);
-	vfio_mig_pci_end(&e->pci);
-	return rc;
+	return e1000e_hold(to_e1000e(mig));
 }
 
 static int start_dma(struct vfio_mig *mig)
 {
 	struct e1000e *e = to_e1000e(mig);
-	int rc;
 
-	rc = vfio_mig_pci_begin(&e->pci);
-	if (rc)
-		return rc;
 	e1000e_let_go(e);
 	if (e->unread)
 		e1000e_learn_later(e);
-	vfio_mig_pci_end(&e->pci);
 	return 0;
 }
 
 static int stop(struct vfio_mig *mig)
 {
-	struct e1000e *e = to_e1000e(mig);
-	int rc;
-
-	rc = vfio_mig_pci_begin(&e->pci);
-	if (rc)
-		return rc;
-	e1000e_mask(e);
-	vfio_mig_pci_end(&e->pci);
+	e1000e_mask(to_e1000e(mig));
 	return 0;
 }
 
 static int run(struct vfio_mig *mig)
 {
-	struct e1000e *e = to_e1000e(mig);
-	int rc;
-
-	rc = vfio_mig_pci_begin(&e->pci);
-	if (rc)
-		return rc;
-	e1000e_unmask(e);
-	vfio_mig_pci_end(&e->pci);
+	e1000e_unmask(to_e1000e(mig));
 	return 0;
 }
 
@@ -414,17 +387,11 @@ static int read_state(struct e1000e *e, struct e1000e_state *state)
 static int save(struct vfio_mig *mig)
 {
 	struct e1000e_state *state __free(kfree) = kzalloc_obj(*state);
-	struct e1000e *e = to_e1000e(mig);
-	int rc;
 
 	if (!state)
 		return -ENOMEM;
-	rc = vfio_mig_pci_begin(&e->pci);
-	if (rc)
-		return rc;
-	rc = read_state(e, state);
-	vfio_mig_pci_end(&e->pci);
-	return rc ?: vfio_mig_put_words(mig, state);
+	return read_state(to_e1000e(mig), state) ?:
+	       vfio_mig_put_words(mig, state);
 }
 
 /* The device is stopped and stays so: what starts it is loaded into @e */
@@ -434,9 +401,6 @@ static int load_end(struct vfio_mig *mig)
 	const struct e1000e_state *state = &e->loading;
 	int rc;
 
-	rc = vfio_mig_pci_begin(&e->pci);
-	if (rc)
-		return rc;
 	e1000e_track_before(e);
 	load_regs(e, state->regs);
 	e->unread = true;
@@ -446,7 +410,6 @@ static int load_end(struct vfio_mig *mig)
 	memcpy(e->stats, state->stats, sizeof(e->stats));
 	rc = e1000e_phy_load(e, state->phy, state->soft.status);
 	load_soft(e, &state->soft);
-	vfio_mig_pci_end(&e->pci);
 	return rc;
 }
 

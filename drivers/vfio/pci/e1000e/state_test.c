@@ -116,7 +116,7 @@ static int load(struct fake *f, const struct state *state)
 	for (type = REGS; !rc && type <= NR_SECTIONS; type++)
 		rc = load_section(f, type, state->words[type],
 				  words_of[type] * 4);
-	return rc ?: e1000e_mig_ops.load_end(&f->e.pci.mig);
+	return rc ?: mig_call(&f->e.pci.mig, e1000e_mig_ops.load_end);
 }
 
 static struct ctx *make(struct kunit *test)

@@ -160,7 +160,7 @@ static int put_all(struct vfio_mig *mig)
 	u8 end[MIG_SECTION_SIZE + MIG_END_SIZE];
 	int rc;
 
-	rc = mig->ops->save(mig);
+	rc = mig_call(mig, mig->ops->save);
 	if (rc)
 		return rc;
 	mig_write_end(&f->writer, end);
@@ -527,7 +527,7 @@ int mig_file_load(struct vfio_mig *mig)
 		return rc;
 	rc = mig_parse_finish(&f->parser);
 	if (!rc)
-		rc = mig->ops->load_end(mig);
+		rc = mig_call(mig, mig->ops->load_end);
 	if (rc)
 		warn_refused(f, rc);
 	return rc;

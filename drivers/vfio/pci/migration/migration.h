@@ -70,6 +70,7 @@ struct vfio_mig_file {
 };
 
 /* state.c */
+int mig_call(struct vfio_mig *mig, int (*op)(struct vfio_mig *mig));
 void mig_lock(struct vfio_mig *mig);
 void mig_unlock(struct vfio_mig *mig);
 

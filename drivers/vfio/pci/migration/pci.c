@@ -420,7 +420,8 @@ static void end(struct vfio_mig_pci *pci)
  * nor a reset gets at the device, and its memory decodes, which it often does not at
  * the time when a state is saved or loaded.  pci->core.barmap[] has the BARs.
  *
- * Context: process; for a driver's ops but @ops->reset.  Takes the core's memory_lock,
+ * Context: process; for whatever is not an op that %VFIO_MIG_EXCLUSIVE has in between,
+ * nor @ops->reset.  Takes the core's memory_lock,
  * which is vfio_mig->mmio_lock, for writing, and @pci's lock.
  *
  * Return: 0; or -EIO when the device is asleep, as the user wished.
@@ -566,11 +567,23 @@ static bool bus_decodes(struct vfio_mig *mig)
 	       __vfio_pci_memory_enabled(core);
 }
 
+static int bus_begin_op(struct vfio_mig *mig)
+{
+	return vfio_mig_pci_begin(mig_to_vfio_mig_pci(mig));
+}
+
+static void bus_end_op(struct vfio_mig *mig)
+{
+	vfio_mig_pci_end(mig_to_vfio_mig_pci(mig));
+}
+
 static const struct vfio_mig_bus bus = {
 	.begin = bus_begin,
 	.end = bus_end,
 	.decodes = bus_decodes,
 	.reset = bus_reset,
+	.begin_op = bus_begin_op,
+	.end_op = bus_end_op,
 };
 
 /* ---- Life ---- */

@@ -12,6 +12,7 @@
  * waits for.  So who cannot wait leaves it to the holder of the state lock, as
  * several drivers do that have no library.
  */
+#include <kunit/visibility.h>
 #include <linux/cleanup.h>
 #include <linux/export.h>
 #include <linux/file.h>
@@ -22,14 +23,36 @@
 
 /* ---- Steps ---- */
 
+/**
+ * mig_call() - Call an op that may want the device to itself
+ * @mig: the device; its state lock is held
+ * @op: the driver's
+ *
+ * Return: what it returns; or why nobody gets at the device.
+ */
+int mig_call(struct vfio_mig *mig, int (*op)(struct vfio_mig *mig))
+{
+	int rc;
+
+	if (!mig->exclusive)
+		return op(mig);
+	rc = mig->bus->begin_op(mig);
+	if (rc)
+		return rc;
+	rc = op(mig);
+	mig->bus->end_op(mig);
+	return rc;
+}
+EXPORT_SYMBOL_IF_KUNIT(mig_call);
+
 static int stop_dma(struct vfio_mig *mig)
 {
-	return mig->ops->stop_dma(mig);
+	return mig_call(mig, mig->ops->stop_dma);
 }
 
 static int start_dma(struct vfio_mig *mig)
 {
-	return mig->ops->start_dma(mig);
+	return mig_call(mig, mig->ops->start_dma);
 }
 
 static int master_off(struct vfio_mig *mig)
@@ -44,12 +67,12 @@ static int master_on(struct vfio_mig *mig)
 
 static int stop(struct vfio_mig *mig)
 {
-	return mig->ops->stop ? mig->ops->stop(mig) : 0;
+	return mig->ops->stop ? mig_call(mig, mig->ops->stop) : 0;
 }
 
 static int run(struct vfio_mig *mig)
 {
-	return mig->ops->run ? mig->ops->run(mig) : 0;
+	return mig->ops->run ? mig_call(mig, mig->ops->run) : 0;
 }
 
 static int open_saving(struct vfio_mig *mig)
@@ -535,6 +558,7 @@ int vfio_mig_init(struct vfio_mig *mig, struct vfio_device *vdev,
 			.migration_get_state = mig_get_state,
 			.migration_get_data_size = mig_get_data_size,
 		},
+		.exclusive = flags & VFIO_MIG_EXCLUSIVE,
 		.revokes_mmio = flags & VFIO_MIG_REVOKE_MMIO,
 		.state = VFIO_DEVICE_STATE_RUNNING,
 	};

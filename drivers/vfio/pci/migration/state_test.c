@@ -50,6 +50,7 @@
  * @reset_at: the one in which the device is reset
  * @dma: it does DMA
  * @master: the bus lets it
+ * @alone: an op has it to itself
  * @run: it runs
  * @precopy: what changes is noted
  * @loading: a state is being loaded
@@ -71,6 +72,7 @@ struct fake {
 	unsigned int reset_at;
 	bool dma;
 	bool master;
+	bool alone;
 	bool run;
 	bool precopy;
 	bool loading;
@@ -102,10 +104,37 @@ static int call(struct fake *f, bool right)
 	return 0;
 }
 
+static int fake_begin_op(struct vfio_mig *mig)
+{
+	to_fake(mig)->alone = true;
+	return 0;
+}
+
+static void fake_end_op(struct vfio_mig *mig)
+{
+	to_fake(mig)->alone = false;
+}
+
+static void fake_bus_reset(struct vfio_mig *mig)
+{
+}
+
+static const struct vfio_mig_bus fake_bus = {
+	.reset = fake_bus_reset,
+	.begin_op = fake_begin_op,
+	.end_op = fake_end_op,
+};
+
+/* One of those that have it to themselves, if the device is so */
+static int call_alone(struct fake *f, bool right)
+{
+	return call(f, right && f->alone == f->mig.exclusive);
+}
+
 static int fake_stop_dma(struct vfio_mig *mig)
 {
 	struct fake *f = to_fake(mig);
-	int rc = call(f, f->dma && f->run && f->master);
+	int rc = call_alone(f, f->dma && f->run && f->master);
 
 	if (!rc)
 		f->dma = false;
@@ -115,7 +144,7 @@ static int fake_stop_dma(struct vfio_mig *mig)
 static int fake_start_dma(struct vfio_mig *mig)
 {
 	struct fake *f = to_fake(mig);
-	int rc = call(f, !f->dma && f->run && f->master);
+	int rc = call_alone(f, !f->dma && f->run && f->master);
 
 	if (!rc)
 		f->dma = true;
@@ -145,7 +174,7 @@ static int fake_master_on(struct vfio_mig *mig)
 static int fake_stop(struct vfio_mig *mig)
 {
 	struct fake *f = to_fake(mig);
-	int rc = call(f, !f->dma && f->run);
+	int rc = call_alone(f, !f->dma && f->run);
 
 	if (!rc)
 		f->run = false;
@@ -155,7 +184,7 @@ static int fake_stop(struct vfio_mig *mig)
 static int fake_run(struct vfio_mig *mig)
 {
 	struct fake *f = to_fake(mig);
-	int rc = call(f, !f->dma && !f->run);
+	int rc = call_alone(f, !f->dma && !f->run);
 
 	if (!rc)
 		f->run = true;
@@ -197,7 +226,7 @@ static int fake_save(struct vfio_mig *mig)
 	if (rc)
 		return rc;
 	/* late, so that there is something to drop */
-	rc = call(f, !f->dma && !f->run && !f->loading);
+	rc = call_alone(f, !f->dma && !f->run && !f->loading);
 	if (rc)
 		f->changed = GENMASK(CHUNKS - 1, 0);
 	return rc;
@@ -237,7 +266,7 @@ static int fake_load_section(struct vfio_mig *mig,
 static int fake_load_end(struct vfio_mig *mig)
 {
 	struct fake *f = to_fake(mig);
-	int rc = call(f, f->loading);
+	int rc = call_alone(f, f->loading);
 
 	if (rc)
 		return rc;
@@ -394,6 +423,7 @@ struct combination {
 	bool p2p;
 	bool precopy;
 	bool master;
+	bool exclusive;
 };
 
 static const struct combination combinations[] = {
@@ -405,6 +435,7 @@ static const struct combination combinations[] = {
 	{ "master_p2p", true, false, true },
 	{ "master_precopy", false, true, true },
 	{ "master_p2p_precopy", true, true, true },
+	{ "exclusive", true, true, false, true },
 };
 KUNIT_ARRAY_PARAM_DESC(combination, combinations, name);
 
@@ -429,7 +460,10 @@ static struct ctx *make(struct kunit *test, const struct combination *c)
 					       &identity,
 					       (c->p2p ? VFIO_MIG_P2P : 0) |
 					       (c->precopy ?
-						VFIO_MIG_PRE_COPY : 0)));
+						VFIO_MIG_PRE_COPY : 0) |
+					       (c->exclusive ?
+						VFIO_MIG_EXCLUSIVE : 0)));
+	f->mig.bus = &fake_bus;
 	vfio_mig_reset(&f->mig);
 	KUNIT_ASSERT_EQ(test, f->resets, 1);
 	KUNIT_ASSERT_EQ(test, 0,
