@@ -20,7 +20,7 @@
 
 struct state {
 	u32 first[3];
-	u32 second[1];
+	u32 second[2];
 };
 
 /**
@@ -138,7 +138,7 @@ static void done(struct file *file)
 static void words_travel(struct kunit *test)
 {
 	static const struct state state = {
-		{ 0x01020304, 0, 0x7fffffff }, { U32_MAX },
+		{ 0x01020304, 0, 0x7fffffff }, { U32_MAX, 1 },
 	};
 	struct regs *r = make(test);
 	u8 stream[SIZE];
@@ -192,7 +192,7 @@ static void words_checked(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, -ERANGE, mig_load_section(&r->mig, &section));
 	/* no alignment is promised, and none is relied on */
 	section.type = 2;
-	section.length = 4;
+	section.length = 8;
 	section.data = (u8 *)words + 1;
 	words[0] = cpu_to_le32(0x04030201);
 	words[1] = cpu_to_le32(0x08070605);
