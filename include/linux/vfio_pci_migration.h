@@ -153,8 +153,9 @@ struct vfio_mig_section {
  *	since may be left out.
  * @load_begin: the device is stopped, and a stream will come.  Optional.
  * @load_end: all of the stream came, and it was right, and each section's @load took
- *	it: make what was kept the device's state, or refuse it.  A device that could not is in no defined
- *	state, from which only a reset recovers; as for every failed load.
+ *	it: make what was kept the device's state, or refuse it.  A device that could
+ *	not is in no defined state, from which only a reset recovers; as for every
+ *	failed load.
  * @load_abort: throw away what was kept.  Follows on @load_begin when there is no
  *	@load_end, and on a failed @load_end.  Optional.
  * @precopy_begin: from now on note what changes of the state that precopy can
@@ -521,7 +522,7 @@ static inline struct vfio_mig_pci *mig_to_vfio_mig_pci(struct vfio_mig *mig)
  */
 struct vfio_mig_pci_driver {
 	struct pci_driver pci;
-	const char *name;
+	char *name;
 	size_t size;
 	const struct vfio_mig_ops *ops;
 	const struct vfio_mig_identity *identity;
