@@ -4,7 +4,7 @@
 
 testbed := tools/testbed
 
-.PHONY: help demo test bench check parity mutate clean
+.PHONY: help demo test bench check parity mutate torture clean
 
 help:
 	@echo 'make demo    from a bare machine to a live migration under DMA, proven page by page'
@@ -13,6 +13,7 @@ help:
 	@echo 'make check   style and static checks of our files'
 	@echo "make parity  the base's own iommufd selftests, on the base kernel and on ours"
 	@echo 'make mutate  break the code in many ways, one at a time, and see that the tests notice (about an hour)'
+	@echo 'make torture  random operations until something is lost; MINUTES=10 SEED=, FAIL=1 with every failure in every ioctl'
 	@echo 'make clean   remove the build folder'
 	@echo 'make help    this list'
 	@echo
@@ -37,6 +38,9 @@ parity:
 
 mutate:
 	@$(testbed)/mutate
+
+torture:
+	@$(testbed)/torture
 
 clean:
 	rm -rf -- "$${BUILD_DIR:-build}"
