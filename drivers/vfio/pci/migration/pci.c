@@ -693,8 +693,11 @@ static int init(struct vfio_device *vdev)
 	if (rc || !driver->init)
 		return rc;
 	rc = driver->init(&pci->mig);
-	if (rc)
-		vfio_pci_core_release_dev(vdev);
+	if (!rc)
+		return 0;
+	/* Nobody calls release() for it: some of its traps may be there */
+	vfio_mig_destroy(&pci->mig);
+	vfio_pci_core_release_dev(vdev);
 	return rc;
 }
 
