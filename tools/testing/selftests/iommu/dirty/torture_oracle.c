@@ -78,7 +78,7 @@ static enum hears hears(unsigned int nr, unsigned int dev, unsigned int seat,
 
 static void put_if_in_scope(const struct told *r, struct pages *p, int page)
 {
-	if (page >= 0 && page_in(&r->scope, page))
+	if (page >= 0 && page < (int)MEM_PAGES && page_in(&r->scope, page))
 		page_put(p, page);
 }
 
@@ -176,6 +176,9 @@ void oracle_submit(unsigned int dev, const struct write *w)
 	figures->writes++;
 	figures->written += w->pages;
 }
+
+/* A descriptor's page of the ring, which lies outside of what is watched */
+#define RING_PAGE(at)	(MEM_PAGES + (at) * sizeof(struct dsim_desc) / SZ_4K)
 
 /* A page that is given back is dirty once more */
 static void given_back(unsigned int dev, unsigned int place)
@@ -275,6 +278,9 @@ static void ended(unsigned int dev, const struct write *w, bool done)
 	}
 	if (d->pins && !done)
 		d->kept_lost = true;
+	/* The status is written like everything else */
+	if (d->pins)
+		keep(dev, RING_PAGE(w - d->queue), -1);
 }
 
 /* Takes notice of what the device is done with; how many are in flight */
