@@ -7,6 +7,7 @@
 #include <linux/highmem.h>
 #include <linux/mm.h>
 #include <linux/sched.h>
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
 
 #include "dirty.h"
@@ -117,10 +118,14 @@ EXPORT_SYMBOL_IF_KUNIT(dirty_bitmap_destroy);
  * @iova: first address
  * @last: last address
  *
+ * What is mapped need not be there, so it may be more than there is memory for the
+ * bits of. It is nobody else's who has to go for it then, nor are there bits for
+ * somebody who is being killed.
+ *
  * Context: process, may sleep; serialized by the owner.
  *
- * Return: 0, or -ENOMEM; then chunks that were added stay, empty, until they
- * are pruned.
+ * Return: 0, -ENOMEM or -EINTR; then chunks that were added stay, empty, until
+ * they are pruned.
  */
 int dirty_bitmap_populate(struct dirty_bitmap *bitmap, unsigned long iova,
 			  unsigned long last)
@@ -132,7 +137,11 @@ int dirty_bitmap_populate(struct dirty_bitmap *bitmap, unsigned long iova,
 
 	for (;; index++) {
 		if (!xa_load(&bitmap->chunks, index)) {
-			chunk = kzalloc(CHUNK_BYTES, GFP_KERNEL_ACCOUNT);
+			if (fatal_signal_pending(current))
+				return -EINTR;
+			chunk = kzalloc(CHUNK_BYTES, GFP_KERNEL_ACCOUNT |
+						     __GFP_RETRY_MAYFAIL |
+						     __GFP_NOWARN);
 			if (!chunk)
 				return -ENOMEM;
 			rc = xa_insert_irq(&bitmap->chunks, index, chunk,
@@ -485,15 +494,14 @@ static bool find_part(const struct transfer *t, unsigned long index,
 	unsigned int end = last_bit(t->bitmap, index, t->user->last) + 1;
 	unsigned int bit = first_bit(t->bitmap, index, t->user->iova);
 
-	bit = find_next_bit(chunk, end, bit);
+	/* A bit that is set while this looks is found now, or by the next read */
+	bit = data_race(find_next_bit(chunk, end, bit));
 	if (bit == end)
 		return false;
-	/* Nobody takes meanwhile, so the last is that one or a later one */
-	*part = (struct part){
-		.index = index,
-		.first = bit,
-		.last = find_last_bit(chunk, end),
-	};
+	part->index = index;
+	part->first = bit;
+	/* The same; nobody takes meanwhile, so it is that one or a later one */
+	part->last = data_race(find_last_bit(chunk, end));
 	return true;
 }
 
@@ -634,7 +642,8 @@ static void give_word(void *data, unsigned long iova, unsigned long word)
 	struct transfer *t = data;
 	unsigned int bit, shift = t->bitmap->shift;
 
-	if (t->user->shift == shift) {
+	if (t->user->shift == shift &&
+	    IS_ALIGNED(t->user->iova, 1UL << shift)) {
 		/* The first word may begin before what the user asked for */
 		if (iova < t->user->iova) {
 			word >>= (t->user->iova - iova) >> shift;
@@ -644,7 +653,7 @@ static void give_word(void *data, unsigned long iova, unsigned long word)
 		return;
 	}
 
-	/* The user's pages are larger or smaller than ours */
+	/* The user's pages are larger or smaller than ours, or lie across them */
 	for_each_set_bit(bit, &word, BITS_PER_LONG) {
 		unsigned long first = iova + ((unsigned long)bit << shift);
 		unsigned long last = first + ((1UL << shift) - 1);
@@ -688,8 +697,8 @@ static __always_inline void walk_chunk(struct dirty_bitmap *bitmap,
 				 ((unsigned long)w * BITS_PER_LONG <<
 				  bitmap->shift), word);
 	}
-	/* Other bits are still to be read */
-	if (clear && !bitmap_empty(chunk, CHUNK_BITS))
+	/* Other bits are still to be read; who sets one meanwhile marks it, too */
+	if (clear && !data_race(bitmap_empty(chunk, CHUNK_BITS)))
 		set_pending(bitmap, index);
 }
 

@@ -229,6 +229,29 @@ static void parts_of_a_bit(struct kunit *test)
 	read_all(test);
 }
 
+/* Bits of the user's are as large as ours, and each lies across two of them */
+static void across_bits(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+	struct dirty_user_bitmap user = {
+		.iova = granule(20) + SZ_1K,
+		.last = granule(28) + SZ_1K - 1,
+		.shift = SHIFT,
+		.data = f->user + CANARY,
+	};
+	u64 got = 0;
+
+	set(test, 20, 9);
+	KUNIT_ASSERT_EQ(test, 0, copy_to_user((void __user *)user.data, &got,
+					      sizeof(got)));
+	KUNIT_ASSERT_EQ(test, 0, dirty_bitmap_read(&f->bitmap, &user, true, NULL));
+	KUNIT_ASSERT_EQ(test, 0, copy_from_user(&got, (void __user *)user.data,
+						sizeof(got)));
+	KUNIT_EXPECT_EQ(test, got, 0xffULL);
+	memset(f->model + 20, 0, 9);
+	read_all(test);
+}
+
 static void random_walk(struct kunit *test)
 {
 	struct rnd_state rnd;
@@ -404,7 +427,8 @@ static int setter_thread(void *data)
 	for (i = 0; i != s->nr; i++) {
 		unsigned int g = prandom_u32_state(&rnd) % NR;
 
-		s->set[g] = 1;
+		/* The other one may do so at this moment */
+		WRITE_ONCE(s->set[g], 1);
 		dirty_bitmap_set(s->bitmap, granule(g), granule(g + 1) - 1);
 		if (i % 64 == 0)
 			cond_resched();
@@ -562,6 +586,7 @@ static struct kunit_case bitmap_cases[] = {
 	KUNIT_CASE(any_alignment),
 	KUNIT_CASE(any_page_size),
 	KUNIT_CASE(parts_of_a_bit),
+	KUNIT_CASE(across_bits),
 	KUNIT_CASE_SLOW(random_walk),
 	KUNIT_CASE(failure_keeps_all),
 	KUNIT_CASE(cursor_sets_alike),
