@@ -241,13 +241,14 @@ static int start_memory(struct iommufd_dirty_log *log)
 
 	guard(mutex)(&ctx->lock);
 	guard(mutex)(&log->lock);
+	/* First, so that an IOAS that goes finds it when that fails half way */
+	list_add_tail(&log->node, &ctx->logs);
 	list_for_each_entry(tracker, &ctx->ioases, ctx_node) {
 		rc = add_feed(log, container_of(tracker, struct io_pagetable,
 						dirty));
 		if (rc)
 			return rc;
 	}
-	list_add_tail(&log->node, &ctx->logs);
 	return 0;
 }
 
@@ -417,10 +418,11 @@ void iommufd_dirty_log_destroy(struct iommufd_object *obj)
 		mtree_erase(&log->ictx->mt_mmap,
 			    log->mmap->vm_pgoff << PAGE_SHIFT);
 	kfree(log->mmap);
-	/* Before its feeds, so that it gets no new one */
-	scoped_guard(mutex, &log->ictx->dirty.lock)
+	/* At once: it gets no new feeds, and an IOAS that goes leaves none behind */
+	scoped_guard(mutex, &log->ictx->dirty.lock) {
 		list_del_init(&log->node);
-	remove_feeds_of(log, NULL);
+		remove_feeds_of(log, NULL);
+	}
 	dirty_log_bits_free(&log->bits);
 	uncharge(log);
 	if (log->event)
