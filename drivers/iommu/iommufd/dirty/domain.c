@@ -96,6 +96,15 @@ static int walk(struct io_pagetable *iopt,
 	struct iopt_area *area, *next;
 	int rc = 0;
 
+	/*
+	 * A device is attached before all is mapped for it, and then not attached
+	 * when that reaches further than its page table.
+	 */
+	iova = max_t(u64, iova, domain->geometry.aperture_start);
+	last = min_t(u64, last, domain->geometry.aperture_end);
+	if (iova > last)
+		return 0;
+
 	iommu_dirty_bitmap_init(&bitmap, sink, &gather);
 	dirty->gather = &gather;
 	dirty->flushes = MAX_FLUSHES;
