@@ -84,19 +84,20 @@ static void push_mapped(struct iommufd_dirty_user *user, unsigned long iova,
 			     min(last, iopt_area_last_iova(area)));
 }
 
-/* Pages come in ascending order, most of them in the area of the one before */
-static bool in_area(struct iommufd_dirty_device *device, unsigned long iova,
+static bool lies_in(const struct iopt_area *area, unsigned long iova,
 		    unsigned long last)
 {
-	struct iopt_area *area = device->area;
-
-	if (area && iopt_area_iova(area) <= iova &&
-	    iopt_area_last_iova(area) >= last)
-		return true;
-	area = iopt_area_iter_first(device->iopt, iova, last);
-	device->area = area;
 	return area && iopt_area_iova(area) <= iova &&
 	       iopt_area_last_iova(area) >= last;
+}
+
+/* Pages come in ascending order, most of them in the area of the one before */
+static bool find_area(struct iommufd_dirty_device *device, unsigned long iova,
+		      unsigned long last)
+{
+	if (!lies_in(device->area, iova, last))
+		device->area = iopt_area_iter_first(device->iopt, iova, last);
+	return lies_in(device->area, iova, last);
 }
 
 /* As all is recorded that is collected, not one by one; false: it has to be pushed */
@@ -105,7 +106,7 @@ static bool record(struct iommufd_dirty_device *device, unsigned long iova,
 {
 	struct iopt_area *area;
 
-	if (!in_area(device, iova, last))
+	if (!find_area(device, iova, last))
 		return false;
 	area = device->area;
 	/* While it is being mapped or unmapped it may have no chunks */
