@@ -307,7 +307,8 @@ struct dsim_stats {
  *	  Nests inside struct dsim_domain's lock.
  * @domain: the page table in use, NULL is blocked; under @lock
  * @node: link in the domain's list, under the domain's lock
- * @tlb: under @lock; these three are of use behind the IOMMU only
+ * @ad_broken: dirty tracking cannot be switched on, by fault injection; under @lock
+ * @tlb: under @lock; these four are of use behind the IOMMU only
  * @tracker: is told of writes, or NULL; under @lock
  * @stats: under @lock
  *
@@ -320,6 +321,7 @@ struct dsim_port {
 	spinlock_t lock;
 	struct dsim_domain *domain;
 	struct list_head node;
+	bool ad_broken;
 	struct dsim_tlb tlb;
 	struct dsim_tracker *tracker;
 	struct dsim_stats stats;

@@ -271,6 +271,17 @@ static bool must_wake(struct dsim_device *ddev)
 	return atomic_read(&ddev->kicked) || kthread_should_stop();
 }
 
+static void wait_us(struct dsim_device *ddev, unsigned long us)
+{
+	/*
+	 * The timer clears the task that the macro looks at before it sleeps, and
+	 * wakes it after that: with a plain access each, whoever waits like this.
+	 */
+	data_race(wait_event_interruptible_hrtimeout(ddev->wait,
+						     must_wake(ddev),
+						     us_to_ktime(us)));
+}
+
 static int engine_thread(void *data)
 {
 	struct dsim_device *ddev = data;
@@ -284,9 +295,7 @@ static int engine_thread(void *data)
 			cond_resched();
 			break;
 		case STEP_POLL:
-			wait_event_interruptible_hrtimeout(ddev->wait,
-							   must_wake(ddev),
-							   us_to_ktime(poll));
+			wait_us(ddev, poll);
 			poll = min(poll * 2, POLL_MAX_US);
 			break;
 		case STEP_SLEEP:

@@ -146,10 +146,25 @@ static struct iommu_domain dsim_blocked_domain = {
 
 /* ---- Domains ---- */
 
+static bool refuses_ad(struct dsim_domain *dom)
+{
+	struct dsim_port *port;
+
+	guard(spinlock)(&dom->lock);
+	list_for_each_entry(port, &dom->ports, node) {
+		guard(spinlock)(&port->lock);
+		if (port->ad_broken)
+			return true;
+	}
+	return false;
+}
+
 static int dsim_set_dirty_tracking(struct iommu_domain *domain, bool enable)
 {
 	struct dsim_domain *dom = to_dsim_domain(domain);
 
+	if (enable && refuses_ad(dom))
+		return -EIO;
 	if (dsim_formats[dom->format].always_ad)
 		return 0;
 	/* A context entry changes: every translation made under it must go */

@@ -38,6 +38,7 @@ static enum dsim_format_id default_format;
  * @lock: protects everything below
  * @options: how the device is to be
  * @fault_no_flush: fault injection, see dsim_tlb_flush()
+ * @fault_ad: fault injection, see &dsim_port.ad_broken
  * @fault_tracker: fault injection, see dsim_tracker_break()
  * @fault_mute: fault injection, see dsim_tracker_mute()
  * @fault_slow: fault injection, see dsim_tracker_slow()
@@ -48,6 +49,7 @@ struct dsim_item {
 	struct mutex lock;
 	struct dsim_options options;
 	bool fault_no_flush;
+	bool fault_ad;
 	bool fault_tracker;
 	bool fault_mute;
 	unsigned int fault_slow;
@@ -80,8 +82,10 @@ static void apply_faults(struct dsim_item *di)
 {
 	struct dsim_port *port = dsim_port_of(&di->pdev->dev);
 
-	scoped_guard(spinlock, &port->lock)
+	scoped_guard(spinlock, &port->lock) {
 		port->tlb.sticky_dirty = di->fault_no_flush;
+		port->ad_broken = di->fault_ad;
+	}
 	dsim_tracker_break(port, di->fault_tracker);
 	dsim_tracker_mute(port, di->fault_mute);
 	dsim_tracker_slow(port, di->fault_slow);
@@ -460,6 +464,7 @@ static ssize_t store_fault(struct dsim_item *di, const char *page, size_t count,
 DSIM_FLAG(fault_tracker, &di->fault_tracker, store_fault);
 DSIM_FLAG(fault_mute, &di->fault_mute, store_fault);
 DSIM_FLAG(fault_no_flush, &di->fault_no_flush, store_fault);
+DSIM_FLAG(fault_ad, &di->fault_ad, store_fault);
 
 static ssize_t dsim_fault_slow_show(struct config_item *item, char *page)
 {
@@ -546,6 +551,7 @@ static struct configfs_attribute *dsim_item_attrs[] = {
 	&dsim_attr_fault_tracker,
 	&dsim_attr_fault_mute,
 	&dsim_attr_fault_no_flush,
+	&dsim_attr_fault_ad,
 	&dsim_attr_fault_slow,
 	&dsim_attr_reset,
 	&dsim_attr_stats,

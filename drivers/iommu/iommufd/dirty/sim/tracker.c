@@ -181,9 +181,9 @@ static int dsim_log_start(struct vfio_device *vdev, struct rb_root_cached *root,
 	int rc;
 
 	guard(mutex)(&tracker->lock);
-	if (tracker->on)
+	if (READ_ONCE(tracker->on))
 		return -EINVAL;
-	if (tracker->broken)
+	if (READ_ONCE(tracker->broken))
 		return -EIO;
 	if (options->ranges && nr > options->ranges) {
 		vfio_combine_iova_ranges(root, nr, options->ranges);
@@ -212,15 +212,16 @@ static int dsim_log_stop(struct vfio_device *vdev)
 	return 0;
 }
 
+/* All of a word, of which @mask is cleared */
 static unsigned long take_word(struct dsim_port *port, unsigned long *word,
 			       unsigned long mask)
 {
-	unsigned long taken;
+	unsigned long bits;
 
 	guard(spinlock)(&port->lock);
-	taken = *word & mask;
+	bits = *word;
 	*word &= ~mask;
-	return taken;
+	return bits;
 }
 
 /*
@@ -243,8 +244,7 @@ static void report_word(struct dsim_device *ddev, struct dsim_log_range *range,
 		if (first >= iova && end <= last)
 			whole |= BIT(bit);
 	}
-	bits = READ_ONCE(range->bits[index]) & ~whole;
-	bits |= take_word(ddev->port, &range->bits[index], whole);
+	bits = take_word(ddev->port, &range->bits[index], whole);
 	for_each_set_bit(bit, &bits, BITS_PER_LONG) {
 		first = max3(base + bit * granule, range->first, iova);
 		end = min3(base + bit * granule + (granule - 1), range->last,
@@ -281,9 +281,9 @@ static int dsim_log_read_and_clear(struct vfio_device *vdev,
 	slow = READ_ONCE(tracker->slow);
 	if (slow)
 		fsleep(slow);
-	if (tracker->broken)
+	if (READ_ONCE(tracker->broken))
 		return -EIO;
-	if (!tracker->on || !length || last < iova)
+	if (!READ_ONCE(tracker->on) || !length || last < iova)
 		return -EINVAL;
 	range = find_range(tracker, iova, last);
 	if (!range)
@@ -291,7 +291,8 @@ static int dsim_log_read_and_clear(struct vfio_device *vdev,
 	index = bit_of(tracker, range, iova) / BITS_PER_LONG;
 	end = bit_of(tracker, range, last) / BITS_PER_LONG;
 	for (; index <= end; index++) {
-		if (READ_ONCE(range->bits[index]))
+		/* Bits only come: one that is missed here is of the next read */
+		if (data_race(range->bits[index]))
 			report_word(ddev, range, index, iova, last, dirty);
 		cond_resched();
 	}
@@ -404,7 +405,8 @@ void dsim_tracker_reset(struct dsim_device *ddev)
 {
 	guard(spinlock)(&ddev->port->lock);
 	tell_lost(&ddev->tracker);
-	ddev->tracker.on = false;
+	/* Whoever asks for the log looks without the port's lock */
+	WRITE_ONCE(ddev->tracker.on, false);
 }
 
 /**
@@ -418,8 +420,8 @@ void dsim_tracker_break(struct dsim_port *port, bool broken)
 	if (!port->tracker || port->tracker->broken == broken)
 		return;
 	tell_lost(port->tracker);
-	port->tracker->broken = broken;
-	port->tracker->on = false;
+	WRITE_ONCE(port->tracker->broken, broken);
+	WRITE_ONCE(port->tracker->on, false);
 }
 
 /**

@@ -323,6 +323,37 @@ TEST_F(coverage, all_is_dirty)
 	EXPECT_READ(s, hwpt);
 }
 
+/* The IOMMU has dirty bits, but they cannot be switched on */
+TEST_F(coverage, iommu_refuses)
+{
+	struct shadow *s = &self->shadow;
+	struct vm *vm = &self->vm;
+
+	ASSERT_EQ(0, set_policy(vm, vm->ioas, IOMMU));
+	ASSERT_EQ(0, dsim_attach(&self->ad, vm->hwpt));
+	ASSERT_EQ(0, dsim_map_doorbell(&self->ad));
+	ASSERT_EQ(0, dsim_start(&self->ad, vm->ring));
+	ASSERT_EQ(0, dsim_set(TRACKS, "fault_ad", "1"));
+	EXPECT_EQ(-EIO, vm_track(vm, vm->hwpt, true));
+
+	/* who may know nothing instead does */
+	ASSERT_EQ(0, set_policy(vm, vm->ioas, IOMMU | ALL));
+	ASSERT_EQ(0, vm_track(vm, vm->hwpt, true));
+	EXPECT_EQ(IOMMU_DIRTY_PROVIDER_ALL, get_provider(vm, vm->ioas));
+	ASSERT_EQ(0, dma_pages(&self->ad, s, 5, 2));
+	shadow_wrote_all(s);
+	EXPECT_READ(s, vm->hwpt);
+	ASSERT_EQ(0, vm_track(vm, vm->hwpt, false));
+
+	ASSERT_EQ(0, dsim_set(TRACKS, "fault_ad", "0"));
+	ASSERT_EQ(0, vm_track(vm, vm->hwpt, true));
+	EXPECT_EQ(IOMMU_DIRTY_PROVIDER_IOMMU, get_provider(vm, vm->ioas));
+	for (int round = 0; round < 2; round++) {
+		ASSERT_EQ(0, dma_pages(&self->ad, s, 7, 3));
+		EXPECT_READ(s, vm->hwpt);
+	}
+}
+
 /* Policy changes while the device writes: nothing is lost in between */
 TEST_F(coverage, hands_over)
 {
