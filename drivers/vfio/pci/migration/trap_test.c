@@ -5,11 +5,16 @@
  */
 #include <kunit/device.h>
 #include <kunit/test.h>
+#include <linux/anon_inodes.h>
 #include <linux/cleanup.h>
 #include <linux/delay.h>
+#include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/kthread.h>
+#include <linux/mm.h>
+#include <linux/mman.h>
 #include <linux/slab.h>
+#include <linux/uaccess.h>
 #include <linux/vfio_pci_migration.h>
 
 /* A ring's base and tail, and a head that the device moves */
@@ -460,6 +465,115 @@ static void mmio_follows_state(struct kunit *test)
 	}
 }
 
+/* ---- What the user has mapped ---- */
+
+#define PAGES	5
+
+/**
+ * struct window - memory that stands for the regions of a device, as a file
+ * @file: the file, which is the device's
+ * @page: all of its pages
+ * @faults: how often one was to be mapped
+ * @user: where it is mapped
+ */
+struct window {
+	struct file *file;
+	struct page *page;
+	unsigned int faults;
+	u8 __user *user;
+};
+
+static vm_fault_t window_fault(struct vm_fault *vmf)
+{
+	struct window *w = vmf->vma->vm_file->private_data;
+
+	w->faults++;
+	get_page(w->page);
+	vmf->page = w->page;
+	return 0;
+}
+
+static const struct vm_operations_struct window_vm_ops = {
+	.fault = window_fault,
+};
+
+static int window_mmap(struct file *file, struct vm_area_struct *vma)
+{
+	vma->vm_ops = &window_vm_ops;
+	return 0;
+}
+
+static const struct file_operations window_fops = {
+	.mmap = window_mmap,
+};
+
+static void close_window(void *data)
+{
+	struct window *w = data;
+
+	/* The mapping has its own references, and goes with the test's memory */
+	fput(w->file);
+	put_page(w->page);
+}
+
+static struct window *open_window(struct kunit *test, struct board *b)
+{
+	struct window *w = kunit_kzalloc(test, sizeof(*w), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, w);
+	w->page = alloc_page(GFP_KERNEL | __GFP_ZERO);
+	KUNIT_ASSERT_NOT_NULL(test, w->page);
+	w->file = anon_inode_create_getfile("window", &window_fops, w, O_RDWR,
+					    NULL);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, w->file);
+	w->user = (u8 __user *)kunit_vm_mmap(test, w->file, 0,
+					     PAGES * PAGE_SIZE,
+					     PROT_READ | PROT_WRITE, MAP_SHARED,
+					     0);
+	KUNIT_ASSERT_FALSE(test, IS_ERR_VALUE((unsigned long)w->user));
+	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, close_window,
+							   w));
+	b->vdev.inode = file_inode(w->file);
+	return w;
+}
+
+/* Returns how many of its pages had to be mapped for that */
+static unsigned int touch(struct kunit *test, struct window *w)
+{
+	unsigned int before = w->faults, i;
+
+	for (i = 0; i != PAGES; i++)
+		KUNIT_EXPECT_EQ(test, 0, put_user(1, w->user + i * PAGE_SIZE));
+	return w->faults - before;
+}
+
+/* A page that was mapped before would go on to be the device's, or the shadow */
+static void trap_unmaps_its_page(struct kunit *test)
+{
+	struct board *b = make(test);
+	struct window *w = open_window(test, b);
+
+	KUNIT_EXPECT_EQ(test, touch(test, w), PAGES);
+	KUNIT_EXPECT_EQ(test, touch(test, w), 0);
+	KUNIT_ASSERT_EQ(test, 0, vfio_mig_trap_on(&b->trap));
+	KUNIT_EXPECT_EQ(test, touch(test, w), 1);
+	KUNIT_EXPECT_EQ(test, touch(test, w), 0);
+	vfio_mig_trap_off(&b->trap);
+	KUNIT_EXPECT_EQ(test, touch(test, w), 1);
+}
+
+static void mmio_off_unmaps_all(struct kunit *test)
+{
+	struct board *b = make(test);
+	struct window *w = open_window(test, b);
+
+	KUNIT_EXPECT_EQ(test, touch(test, w), PAGES);
+	KUNIT_ASSERT_NULL(test, set(b, VFIO_DEVICE_STATE_STOP));
+	KUNIT_EXPECT_EQ(test, touch(test, w), PAGES);
+	KUNIT_ASSERT_NULL(test, set(b, VFIO_DEVICE_STATE_RUNNING));
+	KUNIT_EXPECT_EQ(test, touch(test, w), 0);
+}
+
 #define ROUNDS	300
 
 struct ringer {
@@ -541,6 +655,8 @@ static struct kunit_case cases[] = {
 	KUNIT_CASE(trap_waits),
 	KUNIT_CASE(trap_stops),
 	KUNIT_CASE(mmio_follows_state),
+	KUNIT_CASE(trap_unmaps_its_page),
+	KUNIT_CASE(mmio_off_unmaps_all),
 	KUNIT_CASE(trap_under_load),
 	KUNIT_CASE(trap_init_checks),
 	{}
