@@ -38,6 +38,7 @@
 
 #include "kselftest.h"
 #include "dsim_user.h"
+#include "life.h"
 #include "log_user.h"
 #include "policy_user.h"
 #include "torture_fail.h"
@@ -53,8 +54,6 @@
 #define STEPS		400U
 #define STREAM_BYTES	(256 * 1024)
 #define LAST_STEPS	24U
-#define STUCK_MS	120000
-#define PROGRESS_MS	10000
 
 /* ---- What there is ---- */
 
@@ -165,13 +164,6 @@ static bool done(const char *what, int rc)
 static unsigned int below(unsigned int n)
 {
 	return (rnd(&seed) >> 20) % n;
-}
-
-static void nap(unsigned int us)
-{
-	struct timespec ts = { .tv_nsec = us * 1000L };
-
-	nanosleep(&ts, NULL);
 }
 
 /* ---- Devices ---- */
@@ -884,6 +876,12 @@ static void op_hwpt(unsigned int k)
 
 /* ---- Mappings ---- */
 
+/* When only the answer failed it was mapped, and tried once more it is there already */
+static int mapped(int rc)
+{
+	return rc == -EEXIST && fail_retried() ? 0 : rc;
+}
+
 static int map_piece(unsigned int ioas, uint64_t iova, unsigned int mem,
 		     size_t bytes)
 {
@@ -919,6 +917,7 @@ static void map_slot(unsigned int ioas, unsigned int at)
 	bool copies = source->mapped == (1U << SLOT_PAGES) - 1 && below(2);
 	uint64_t iova = WINDOW + at * SLOT_PAGES * SZ_4K;
 	uint64_t there = WINDOW + from * SLOT_PAGES * SZ_4K;
+	int rc;
 
 	if (oracle_in_flight(ioas, at))
 		wait_for_all(ioas);
@@ -930,11 +929,12 @@ static void map_slot(unsigned int ioas, unsigned int at)
 	did(" %u.%u to %d%s", ioas, at, mem, copies ? ", copied" : "");
 	for (page = 0; page < SLOT_PAGES; page += n) {
 		n = below(2) ? SLOT_PAGES - page : 1 + below(SLOT_PAGES - page);
-		must("map", copies && below(2) ?
+		rc = copies && below(2) ?
 		     copy_piece(ioas, iova + page * SZ_4K, from_ioas,
 				there + page * SZ_4K, n * SZ_4K) :
 		     map_piece(ioas, iova + page * SZ_4K, mem + page,
-			       n * SZ_4K));
+			       n * SZ_4K);
+		must("map", mapped(rc));
 		memset(s->piece + page, page, n);
 	}
 	oracle_mapped(ioas, at, mem);
@@ -1344,7 +1344,7 @@ static void begin_life(void)
 			    MAP_RW) :
 		     vm_map_file(&vms[i], memory_fd, RINGS, MEM_PAGES * SZ_4K,
 				 DEVICES * RING_BYTES);
-		must("map", rc);
+		must("map", mapped(rc));
 		for (unsigned int at = 0; at < SLOTS; at++)
 			if (below(4))
 				map_slot(i, at);
@@ -1420,39 +1420,25 @@ static void tell_progress(unsigned long long began)
 		       j->reported);
 }
 
+static unsigned long steps_made(void)
+{
+	return run->steps;
+}
+
 /* False when it does not go on */
 static bool watch(pid_t pid, unsigned long long began)
 {
-	static unsigned long long told;
-	unsigned long long moved = now_ms();
-	unsigned long steps = run->steps;
-	int status;
+	const struct life life = {
+		.done = steps_made,
+		.tell = tell_progress,
+		.stuck = "no step",
+		.nap_us = 20000,
+		.failed = &run->failed,
+		.why = run->why,
+		.why_size = sizeof(run->why),
+	};
 
-	while (!waitpid(pid, &status, WNOHANG)) {
-		nap(20000);
-		if (now_ms() - told > PROGRESS_MS) {
-			told = now_ms();
-			tell_progress(began);
-		}
-		if (steps != run->steps) {
-			steps = run->steps;
-			moved = now_ms();
-		}
-		if (now_ms() - moved > STUCK_MS) {
-			snprintf(run->why, sizeof(run->why),
-				 "no step for %u s", STUCK_MS / 1000);
-			run->failed = true;
-			kill(pid, SIGKILL);
-			waitpid(pid, &status, 0);
-			return false;
-		}
-	}
-	if (!run->failed && WIFSIGNALED(status) && WTERMSIG(status) != SIGKILL) {
-		snprintf(run->why, sizeof(run->why), "ended by signal %d",
-			 WTERMSIG(status));
-		run->failed = true;
-	}
-	return !run->failed;
+	return life_watch(&life, pid, began);
 }
 
 static void tell_failure(void)
@@ -1488,9 +1474,9 @@ static void tell_figures(unsigned long long began)
 
 		if (!f->cmd)
 			continue;
-		ksft_print_msg("%-22s %8lu calls %8lu failures %8lu borne\n",
+		ksft_print_msg("%-22s %8lu calls %8lu failures %8lu borne, the highest %u\n",
 			       fail_name(f->cmd), f->calls, f->injected,
-			       f->borne);
+			       f->borne, f->highest);
 		calls += f->calls;
 		injected += f->injected;
 		borne += f->borne;

@@ -128,7 +128,7 @@ static int try_all(int fd, unsigned long cmd, void *arg)
 	retried = false;
 	memcpy(before, arg ?: "", size);
 	__atomic_add_fetch(&kind->calls, 1, __ATOMIC_RELAXED);
-	for (unsigned int nth = 1; nth < NTH_MAX; nth++) {
+	for (unsigned int nth = kind->next ?: 1; nth < NTH_MAX; nth++) {
 		arm(nth);
 		rc = syscall(SYS_ioctl, fd, cmd, arg);
 		err = errno;
@@ -136,8 +136,11 @@ static int try_all(int fd, unsigned long cmd, void *arg)
 		if (used) {
 			kind->injected++;
 			kind->borne += !rc;
+			if (kind->highest < nth)
+				kind->highest = nth;
 		}
 		if (!used || !rc) {
+			kind->next = used ? nth + 1 : 1;
 			errno = err;
 			return rc;
 		}

@@ -5,7 +5,8 @@
  * Once it is on, ioctl() is tried with the first thing in the kernel that may fail
  * failing, an allocation or a copy from or to user space, then with the second, until
  * nothing is left that could. One that fails must have done nothing, so it is just
- * called again. One that succeeds though something failed is done.
+ * called again. One that succeeds though something failed is done; what comes behind
+ * that is for the next one of its kind, which begins there.
  */
 #ifndef __TORTURE_FAIL_H
 #define __TORTURE_FAIL_H
@@ -20,12 +21,16 @@
  * @calls: by the program
  * @injected: failures
  * @borne: of these, that the call succeeded in spite of
+ * @highest: which was the last thing that was ever made to fail
+ * @next: what the next call begins with
  */
 struct fail_figures {
 	unsigned long cmd;
 	unsigned long calls;
 	unsigned long injected;
 	unsigned long borne;
+	unsigned int highest;
+	unsigned int next;
 };
 
 /* @figures has FAIL_KINDS entries. False when the kernel cannot do it. */

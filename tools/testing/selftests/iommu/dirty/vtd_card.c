@@ -502,6 +502,7 @@ static void *race_ioctls(void *arg)
 /* Frames to send, from rings that are there or not, and rings to receive into */
 static void *race_dma(void *arg)
 {
+	volatile struct tx *last = NULL;
 	struct race *r = arg;
 	uint32_t tail = 0;
 
@@ -512,8 +513,8 @@ static void *race_dma(void *arg)
 		set(r->d, RDBAL + 0x18, rnd(&r->seed) % 300);
 		set(r->d, RCTL, rnd(&r->seed));
 		for (int i = 0; i < 20; i++)
-			put(r->d, r->vm, &tail);
-		r->counts[FRAMES] += is_sent((struct tx *)r->vm->ring + tail, 2);
+			last = put(r->d, r->vm, &tail);
+		r->counts[FRAMES] += is_sent(last, 2);
 	}
 	return NULL;
 }
