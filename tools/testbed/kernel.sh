@@ -31,26 +31,27 @@ if [ -n "${KERNEL_SRC:-}" ]; then
 fi
 kernel_paths
 
-# variant KERNEL MACHINE DEBUG: the name of one build, as in "ours-qemu-debug"
+# variant KERNEL MACHINE CHECKS: the name of one build, as in "ours-qemu-debug".
+# CHECKS is empty, "debug" or "kcsan".
 variant()
 {
-	printf '%s-%s%s' "$1" "$2" "${3:+-debug}"
+	printf '%s-%s%s' "$1" "$2" "${3:+-$3}"
 }
 
 # The out folder is an immediate child of the source folder: kbuild then uses
 # relative paths only, and ccache finds for base what ours compiled.
 out_dir()
 {
-	printf '%s/%s/out-%s%s' "$linux" "$1" "$2" "${3:+-debug}"
+	printf '%s/%s/out-%s%s' "$linux" "$1" "$2" "${3:+-$3}"
 }
 
-# fragments KERNEL MACHINE DEBUG: the parts of configs/ that apply, in order.
+# fragments KERNEL MACHINE CHECKS: the parts of configs/ that apply, in order.
 # common-7.2 is for what only that version calls so.
 fragments()
 {
 	local f version
 	version=$(sed -n 's/^\(VERSION\|PATCHLEVEL\) = //p' "$base/Makefile" | paste -sd.)
-	for f in common "common-$version" "$2" ${3:+debug "$2-debug"} \
+	for f in common "common-$version" "$2" ${3:+"$3" "$2-$3"} \
 		 $([ "$1" = base ] || echo "ours ours-$2"); do
 		[ ! -f "$bed/configs/$f.config" ] || echo "$bed/configs/$f.config"
 	done
@@ -60,7 +61,7 @@ fragments()
 # the number of words it took
 want_kernel=ours
 want_machine=qemu
-want_debug=
+want_checks=
 parse_variant()
 {
 	case $1 in
@@ -76,8 +77,8 @@ parse_variant()
 		*) die "--machine is 'qemu' or 'uml', not '${2:-}'" ;;
 		esac
 		parsed=2 ;;
-	--debug)
-		want_debug=y
+	--debug|--kcsan)
+		want_checks=${1#--}
 		parsed=1 ;;
 	*)
 		parsed=0 ;;
