@@ -8,6 +8,8 @@ import sys
 
 # Read by words of page tables; what others have is a bitmap
 BY_TABLE = ("vtdss", "amdv1", "x86_64", "armlpae")
+# Of these, those whose tables are left out that no device used
+BY_ACCESSED = ("vtdss", "x86_64")
 SOURCES = BY_TABLE + ("vtdss/log", "pull/report", "pull", "push", "push/log", "access/log", "all")
 DIRTS = ("none", "spread", "cluster", "1%", "10%", "all")
 DIRT_NAMES = {"none": "clean", "spread": "0.01 % spread", "cluster": "0.01 % at once",
@@ -52,8 +54,11 @@ def read_key(source, leaf="4K", devices=1, gb=16, dirt="spread"):
     return f"read {source} {leaf} {devices} {gb} {dirt}"
 
 
-def limit_key(source, leaf, gb):
-    return f"limit {'entries' if source in BY_TABLE else 'bits'} {leaf} {gb}"
+def limit_key(source, leaf, gb, dirt=None):
+    what = "bits"
+    if source in BY_TABLE:
+        what = "tables" if source in BY_ACCESSED and dirt == "spread" else "entries"
+    return f"limit {what} {leaf} {gb}"
 
 
 def time_text(ns):

@@ -21,6 +21,8 @@
  *	memory SOURCE GB BYTES		what tracking takes, from the machine's free memory
  *	limit entries|bits LEAF GB NS	memory is read as large as that: a word for each
  *					leaf, or a bit for each page
+ *	limit tables LEAF GB NS		of the words, 512 around each that is spread
+ *	limit ioctl LEAF GB NS		an ioctl that does nothing
  *	none SOURCE			this kernel does not have it
  *	done
  *
@@ -45,6 +47,8 @@
 /* Mapped again and again, so that a large guest needs little memory */
 #define MEMORY		(64UL << 20)
 #define MAX_DEVICES	4
+/* Entries of a table of any format */
+#define TABLE_WORDS	512
 #define RING_STEP	0x8000UL
 /* How many pages a FILL is measured with at most */
 #define FILL_BYTES	(256UL << 20)
@@ -62,6 +66,14 @@ static const struct dirt {
 	{ .name = "10%", .every = 10 },
 	{ .name = "all", .every = 1 },
 };
+
+static const struct dirt *find_dirt(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_LEN(dirts); i++)
+		if (!strcmp(name, dirts[i].name))
+			return &dirts[i];
+	return NULL;
+}
 
 struct bench {
 	const char *label;
@@ -459,28 +471,61 @@ static void measure_memory(struct bench *b)
 	}
 }
 
-static void read_once(struct bench *b, const char *what, size_t words)
+static void print_limit(const struct bench *b, const char *what, unsigned long long ns)
 {
-	volatile unsigned long *memory = malloc(words * sizeof(*memory));
+	printf("limit %s %s %zu %llu\n", what, b->leaf == SZ_4K ? "4K" : "2M", b->gb, ns);
+}
+
+/* Whole tables, each that has one word of @every */
+static unsigned long long read_tables(volatile const unsigned long *memory, size_t words,
+				      size_t every)
+{
+	unsigned long long start = now_ns();
+
+	for (size_t at = 0, i = 0; at < words; at += every)
+		for (i = MAX(i, at / TABLE_WORDS * TABLE_WORDS);
+		     i < words && i / TABLE_WORDS == at / TABLE_WORDS; i++)
+			(void)memory[i];
+	return now_ns() - start;
+}
+
+static void read_once(const struct bench *b, const char *what, size_t words, size_t every)
+{
+	unsigned long *memory = malloc(words * sizeof(*memory));
 
 	if (!memory)
 		must(b, "get memory", -ENOMEM);
-	memset((void *)memory, 1, words * sizeof(*memory));
+	memset(memory, 1, words * sizeof(*memory));
 	for (unsigned int n = 0; n < b->repeats; n++) {
-		unsigned long long start = now_ns();
-
-		for (size_t i = 0; i < words; i++)
-			(void)memory[i];
-		printf("limit %s %s %zu %llu\n", what, b->leaf == SZ_4K ? "4K" : "2M",
-		       b->gb, now_ns() - start);
+		/* what was read last time leaves the caches, if there is enough of it */
+		read_tables(memory, words, TABLE_WORDS);
+		print_limit(b, what, read_tables(memory, words, every));
 	}
-	free((void *)memory);
+	free(memory);
+}
+
+static void measure_ioctl(const struct bench *b)
+{
+	const unsigned int times = 1000;
+	unsigned long long start;
+
+	for (unsigned int n = 0; n < b->repeats; n++) {
+		start = now_ns();
+		for (unsigned int i = 0; i < times; i++)
+			if (!ioctl(b->vm.iommufd, _IO(IOMMUFD_TYPE, 0xff)))
+				must(b, "do nothing", -EEXIST);
+		print_limit(b, "ioctl", (now_ns() - start) / times);
+	}
 }
 
 static void measure_limit(struct bench *b)
 {
-	read_once(b, "entries", bytes(b) / b->leaf);
-	read_once(b, "bits", b->pages / 64);
+	size_t entries = bytes(b) / b->leaf;
+
+	read_once(b, "entries", entries, TABLE_WORDS);
+	read_once(b, "tables", entries, MAX(find_dirt("spread")->every * SZ_4K / b->leaf, 1));
+	read_once(b, "bits", b->pages / 64, TABLE_WORDS);
+	measure_ioctl(b);
 }
 
 static const struct task {
@@ -496,11 +541,12 @@ static const struct task {
 
 static bool measure(struct bench *b, const char *name)
 {
-	for (size_t i = 0; i < ARRAY_LEN(dirts); i++)
-		if (!strcmp(name, dirts[i].name)) {
-			measure_read(b, &dirts[i]);
-			return true;
-		}
+	const struct dirt *dirt = find_dirt(name);
+
+	if (dirt) {
+		measure_read(b, dirt);
+		return true;
+	}
 	for (size_t i = 0; i < ARRAY_LEN(tasks); i++) {
 		if (strcmp(name, tasks[i].name))
 			continue;
