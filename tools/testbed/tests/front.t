@@ -28,7 +28,7 @@ suite_skips() { echo "1..2"; echo "ok 1 a"; echo "ok 2 b # SKIP no"; }\
 suite_bad() { echo "1..2"; echo "ok 1 a"; echo "not ok 2 broken thing"; exit 1; }\
 suite_crash() { echo "1..3"; echo "ok 1 a"; }\
 suite_silent() { true; }\
-suite_status() { echo "1..1"; echo "ok 1 a"; exit 120; }\
+suite_status() { echo "1..1"; echo "ok 1 a"; echo "the kernel reported: a mess" >\&2; exit 120; }\
 suite_slow() { echo "1..1"; echo "ok 1 a"; sleep 60; }\
 ' "$work/tools/testbed/test"
 
@@ -57,13 +57,14 @@ check()
 }
 
 echo "TAP version 13"
-echo "1..12"
+echo "1..13"
 front "2 passed, 0 failed" 0 "=== good: passes" good
 front "3 passed, 0 failed, 1 skipped" 0 "=== skips" good skips
 front "3 passed, 1 failed" 1 "bad: broken thing (log: $BUILD_DIR/logs/test-bad.log)" good bad
 front "1 passed, 1 failed" 1 "crash: ended after 1 of 3 tests" crash
 front "0 passed, 1 failed" 1 "silent: no TAP at all" silent
 front "1 passed, 1 failed" 1 "status: ended with status 120" status
+front "1 passed, 1 failed" 1 "    the kernel reported: a mess" status
 front "1 passed, 1 failed" 1 "slow: stopped after its limit of 2 s" slow
 front "7 passed, 5 failed, 1 skipped" 1 "failures:"
 
