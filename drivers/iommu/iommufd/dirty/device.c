@@ -84,7 +84,7 @@ static void push_mapped(struct iommufd_dirty_user *user, unsigned long iova,
 			     min(last, iopt_area_last_iova(area)));
 }
 
-static bool lies_in(const struct iopt_area *area, unsigned long iova,
+static bool lies_in(struct iopt_area *area, unsigned long iova,
 		    unsigned long last)
 {
 	return area && iopt_area_iova(area) <= iova &&
