@@ -422,11 +422,13 @@ struct user_page {
 
 /**
  * struct part - what a read takes from a chunk
+ * @chunk: which stays until the read has ended
  * @index: of the chunk
  * @first: its first bit that is pending and asked for, when the read began
  * @last: the last
  */
 struct part {
+	unsigned long *chunk;
 	unsigned long index;
 	u16 first;
 	u16 last;
@@ -488,8 +490,11 @@ static unsigned long user_page_of(const struct transfer *t, unsigned long iova)
 	return user_bit(t->user, iova) / BITS_PER_BYTE / PAGE_SIZE;
 }
 
+/* Room for so many at first */
+#define FIRST_PARTS	64
+
 static bool find_part(const struct transfer *t, unsigned long index,
-		      const unsigned long *chunk, struct part *part)
+		      unsigned long *chunk, struct part *part)
 {
 	unsigned int end = last_bit(t->bitmap, index, t->user->last) + 1;
 	unsigned int bit = first_bit(t->bitmap, index, t->user->iova);
@@ -498,6 +503,7 @@ static bool find_part(const struct transfer *t, unsigned long index,
 	bit = data_race(find_next_bit(chunk, end, bit));
 	if (bit == end)
 		return false;
+	part->chunk = chunk;
 	part->index = index;
 	part->first = bit;
 	/* The same; nobody takes meanwhile, so it is that one or a later one */
@@ -505,30 +511,61 @@ static bool find_part(const struct transfer *t, unsigned long index,
 	return true;
 }
 
-static int find_parts(struct transfer *t)
+/* False when it came to the end; else there is no room left, or others want to run */
+static bool find_more(struct transfer *t, struct xa_state *xas,
+		      unsigned long room)
 {
-	unsigned long first = t->user->iova >> chunk_shift(t->bitmap);
 	unsigned long last = t->user->last >> chunk_shift(t->bitmap);
-	unsigned long index = first, nr = 0;
 	void *chunk;
 
-	for (chunk = xa_find(&t->bitmap->chunks, &index, last, PENDING); chunk;
-	     chunk = xa_find_after(&t->bitmap->chunks, &index, last, PENDING))
-		nr++;
-	if (!nr)
-		return 0;
-
-	t->parts = kvmalloc_array(nr, sizeof(*t->parts), GFP_KERNEL_ACCOUNT);
-	if (!t->parts)
-		return -ENOMEM;
-	index = first;
-	for (chunk = xa_find(&t->bitmap->chunks, &index, last, PENDING);
-	     chunk && nr;
-	     chunk = xa_find_after(&t->bitmap->chunks, &index, last, PENDING)) {
-		if (find_part(t, index, chunk, &t->parts[t->nr_parts]))
+	guard(rcu)();
+	/* Not by the macro, which looks at marks inline, as others change them */
+	while ((chunk = xas_find_marked(xas, last, PENDING))) {
+		if (xas_retry(xas, chunk))
+			continue;
+		if (find_part(t, xas->xa_index, chunk, &t->parts[t->nr_parts]))
 			t->nr_parts++;
-		nr--;
+		if (t->nr_parts != room && !need_resched())
+			continue;
+		xas_pause(xas);
+		return true;
 	}
+	return false;
+}
+
+static int grow_parts(struct transfer *t, unsigned long *room)
+{
+	unsigned long more = *room ? 2 * *room : FIRST_PARTS;
+	struct part *parts;
+
+	parts = kvrealloc(t->parts, more * sizeof(*parts), GFP_KERNEL_ACCOUNT);
+	if (!parts)
+		return -ENOMEM;
+	t->parts = parts;
+	*room = more;
+	return 0;
+}
+
+/*
+ * In one go: if they were counted first, those that get their mark in between would
+ * take the room of those behind them, which had it before the read began.
+ */
+static int find_parts(struct transfer *t)
+{
+	XA_STATE(xas, &t->bitmap->chunks,
+		 t->user->iova >> chunk_shift(t->bitmap));
+	unsigned long room = 0;
+	int rc;
+
+	/* A mark that comes while this looks is of the next read */
+	if (!data_race(xa_marked(&t->bitmap->chunks, PENDING)))
+		return 0;
+	do {
+		cond_resched();
+		rc = t->nr_parts == room ? grow_parts(t, &room) : 0;
+		if (rc)
+			return rc;
+	} while (find_more(t, &xas, room));
 	return 0;
 }
 
@@ -610,8 +647,12 @@ static void or_word(struct transfer *t, u64 bit, unsigned long mask)
 		t->cur++;
 	while (t->pages[t->cur].index > addr >> PAGE_SHIFT)
 		t->cur--;
-	kaddr = kmap_local_page(t->pages[t->cur].page);
-	atomic_long_or(mask, kaddr + offset_in_page(addr));
+	kaddr = kmap_local_page(t->pages[t->cur].page) + offset_in_page(addr);
+	/* All of a word is set by storing it, whoever sets or clears bits of it */
+	if (mask == ~0UL)
+		WRITE_ONCE(*(unsigned long *)kaddr, mask);
+	else
+		atomic_long_or(mask, kaddr);
 	kunmap_local(kaddr);
 }
 
@@ -675,11 +716,11 @@ static unsigned long take_word(unsigned long *word, unsigned long mask)
  * mark of one that is to be cleared was cleared before.
  */
 static __always_inline void walk_chunk(struct dirty_bitmap *bitmap,
+				       unsigned long *chunk,
 				       unsigned long index, unsigned int first,
 				       unsigned int last, bool clear,
 				       dirty_word_fn_t fn, void *data)
 {
-	unsigned long *chunk = xa_load(&bitmap->chunks, index);
 	unsigned int w;
 
 	for (w = BIT_WORD(first); w <= BIT_WORD(last); w++) {
@@ -714,8 +755,8 @@ static void give_parts(struct transfer *t, const struct part *parts,
 	if (t->clear)
 		clear_all_pending(t->bitmap, index, n);
 	for (i = 0; i != n; i++)
-		walk_chunk(t->bitmap, index[i], parts[i].first, parts[i].last,
-			   t->clear, give_word, t);
+		walk_chunk(t->bitmap, parts[i].chunk, index[i], parts[i].first,
+			   parts[i].last, t->clear, give_word, t);
 }
 
 /**
@@ -734,19 +775,20 @@ void dirty_bitmap_take(struct dirty_bitmap *bitmap, unsigned long iova,
 	unsigned long at = iova >> chunk_shift(bitmap);
 	unsigned long end = last >> chunk_shift(bitmap);
 	unsigned long index[DIRTY_MARKS];
+	void *chunk, *chunks[DIRTY_MARKS];
 	unsigned int i, n;
-	void *chunk;
 
 	chunk = xa_find(&bitmap->chunks, &at, end, PENDING);
 	while (chunk) {
 		for (n = 0; chunk && n != DIRTY_MARKS; n++) {
 			index[n] = at;
+			chunks[n] = chunk;
 			chunk = xa_find_after(&bitmap->chunks, &at, end,
 					      PENDING);
 		}
 		clear_all_pending(bitmap, index, n);
 		for (i = 0; i != n; i++)
-			walk_chunk(bitmap, index[i],
+			walk_chunk(bitmap, chunks[i], index[i],
 				   first_bit(bitmap, index[i], iova),
 				   last_bit(bitmap, index[i], last), true, fn,
 				   data);
