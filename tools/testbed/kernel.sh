@@ -45,6 +45,12 @@ out_dir()
 	printf '%s/%s/out-%s%s' "$linux" "$1" "$2" "${3:+-$3}"
 }
 
+# Nothing of place, time or person in what is compiled: ccache then finds for
+# one tree what the other compiled.
+export KBUILD_BUILD_TIMESTAMP=@0 KBUILD_BUILD_USER=testbed KBUILD_BUILD_HOST=testbed
+export CCACHE_NOHASHDIR=1 CCACHE_SLOPPINESS=time_macros CCACHE_COMPRESS=1
+export CCACHE_MAXSIZE=${CCACHE_MAXSIZE:-5G}
+
 # fragments KERNEL MACHINE CHECKS: the parts of configs/ that apply, in order.
 # common-7.2 is for what only that version calls so.
 fragments()
