@@ -15,10 +15,11 @@ system_mirror()
 }
 
 # private_apt_setup SUITE [deb-src]: leaves the options for apt-get in apt_opts.
-# The system's sources stay visible, for the packages that come along.
+# The system's sources stay visible, for the packages that come along; without a SUITE
+# they are all there is.
 private_apt_setup()
 {
-	local suite=$1 type=${2:-deb} dir=$apt_dir/$1${2:+-$2} mirror codename key=
+	local suite=$1 type=${2:-deb} dir=$apt_dir/${1:-system}${2:+-$2} mirror codename key=
 	command -v apt-get >/dev/null ||
 		die "no apt-get here: the test beds need Debian 12; or give a kernel tree with KERNEL_SRC=dir and install tools/testbed/packages by hand"
 	read -r mirror codename <<<"$(system_mirror)" || true
@@ -34,7 +35,7 @@ private_apt_setup()
 	mkdir -p "$dir/lists/partial" "$dir/cache/archives/partial"
 	{
 		cat /etc/apt/sources.list 2>/dev/null || true
-		echo "$type$key $mirror $suite main"
+		[ -z "$suite" ] || echo "$type$key $mirror $suite main"
 	} >"$dir/sources.list.new"
 	# an unchanged file keeps its time stamp, which tells when lists are stale
 	if cmp -s "$dir/sources.list.new" "$dir/sources.list"; then
@@ -54,10 +55,10 @@ private_apt_setup()
 # private_apt_update SUITE [deb-src]: lists at most a day old
 private_apt_update()
 {
-	local dir=$apt_dir/$1${2:+-$2}
+	local dir=$apt_dir/${1:-system}${2:+-$2}
 	private_apt_setup "$@"
 	[ -z "$(find "$dir/updated" -newer "$dir/sources.list" -mmin -1440 2>/dev/null)" ] || return 0
-	advice=$apt_advice step "apt-get update for $1" 300 "$logs/apt-$1.log" \
+	advice=$apt_advice step "apt-get update for ${1:-the system}" 300 "$logs/apt-${1:-system}.log" \
 		apt-get "${apt_opts[@]}" -o APT::Update::Error-Mode=any update
 	touch "$dir/updated"
 }
