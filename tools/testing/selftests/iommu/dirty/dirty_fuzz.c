@@ -29,7 +29,6 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -136,8 +135,7 @@ static struct shared {
 	unsigned long signals;
 	unsigned long forks;
 	struct trail trails[THREADS];
-	bool failed;
-	char why[200];
+	struct life_fate fate;
 } *run;
 
 static struct call calls[KINDS];
@@ -147,19 +145,6 @@ static uint8_t lottery[4096];
 static unsigned int tickets;
 
 /* ---- Words ---- */
-
-static void __attribute__((format(printf, 1, 2), noreturn))
-failed(const char *fmt, ...)
-{
-	va_list args;
-
-	va_start(args, fmt);
-	if (!run->failed)
-		vsnprintf(run->why, sizeof(run->why), fmt, args);
-	va_end(args);
-	run->failed = true;
-	_exit(1);
-}
 
 static unsigned long calls_made(void)
 {
@@ -985,9 +970,6 @@ static bool watch(pid_t pid, unsigned long long began)
 		.tell = tell_progress,
 		.stuck = "no call has returned",
 		.nap_us = 50000,
-		.failed = &run->failed,
-		.why = run->why,
-		.why_size = sizeof(run->why),
 	};
 
 	return life_watch(&life, pid, began);
@@ -995,7 +977,7 @@ static bool watch(pid_t pid, unsigned long long began)
 
 static void tell_failure(void)
 {
-	ksft_print_msg("FAILED: %s\n", run->why);
+	ksft_print_msg("FAILED: %s\n", life_fate->why);
 	ksft_print_msg("DIRTY_FUZZ_SEED=%lu DIRTY_FUZZ_LIFE=%lu; the last calls of each thread:\n",
 		       (unsigned long)run->seed, run->life);
 	for (unsigned int i = 0; i < THREADS; i++) {
@@ -1063,20 +1045,6 @@ static unsigned int tell_figures(unsigned long long began)
 	return never;
 }
 
-static unsigned long from_environment(const char *name, unsigned long otherwise)
-{
-	const char *value = getenv(name);
-	char *end;
-	unsigned long n;
-
-	if (!value || !*value)
-		return otherwise;
-	n = strtoul(value, &end, 0);
-	if (*end || *value == '-')
-		ksft_exit_fail_msg("%s must be a number\n", name);
-	return n;
-}
-
 static void tear_down(void)
 {
 	for (unsigned int i = 0; i < CONFIGS * CONFIG_FILES + 1; i++)
@@ -1125,10 +1093,11 @@ static bool one_life(unsigned long long began, unsigned long taint)
 		live();
 	well = pid > 0 && watch(pid, began);
 	if (well && taints() != taint) {
-		snprintf(run->why, sizeof(run->why), "the kernel reported something");
-		run->failed = true;
+		snprintf(life_fate->why, sizeof(life_fate->why),
+			 "the kernel reported something");
+		life_fate->failed = true;
 	}
-	return !run->failed && well;
+	return !life_fate->failed && well;
 }
 
 int main(void)
@@ -1148,12 +1117,12 @@ int main(void)
 		   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (run == MAP_FAILED)
 		ksft_exit_fail_msg("no memory\n");
+	life_fate = &run->fate;
 	run->end = from_environment("DIRTY_FUZZ_SECONDS", 10) * 1000ULL;
 	run->max_calls = from_environment("DIRTY_FUZZ_CALLS", ~0UL);
 	run->seed = from_environment("DIRTY_FUZZ_SEED", time(NULL));
 	run->life = from_environment("DIRTY_FUZZ_LIFE", 0);
 	world.control = from_environment("DIRTY_FUZZ_CONTROL", 0);
-	fuzz_failed = failed;
 	ksft_set_plan(3);
 	ksft_print_msg("DIRTY_FUZZ_SEED=%lu\n", (unsigned long)run->seed);
 	set_up();

@@ -108,27 +108,13 @@ static struct shared {
 	struct judged judged;
 	struct fail_figures fail[FAIL_KINDS];
 	char last[LAST_STEPS][80];
-	bool failed;
-	char why[200];
+	struct life_fate fate;
 } *run;
 
 static bool failing, verbose, control;
 static uint64_t seed;		/* of this step */
 
 /* ---- Words ---- */
-
-static void __attribute__((format(printf, 1, 2), noreturn))
-failed(const char *fmt, ...)
-{
-	va_list args;
-
-	va_start(args, fmt);
-	if (!run->failed)
-		vsnprintf(run->why, sizeof(run->why), fmt, args);
-	va_end(args);
-	run->failed = true;
-	_exit(1);
-}
 
 static void __attribute__((format(printf, 1, 2))) did(const char *fmt, ...)
 {
@@ -1433,9 +1419,6 @@ static bool watch(pid_t pid, unsigned long long began)
 		.tell = tell_progress,
 		.stuck = "no step",
 		.nap_us = 20000,
-		.failed = &run->failed,
-		.why = run->why,
-		.why_size = sizeof(run->why),
 	};
 
 	return life_watch(&life, pid, began);
@@ -1443,7 +1426,7 @@ static bool watch(pid_t pid, unsigned long long began)
 
 static void tell_failure(void)
 {
-	ksft_print_msg("FAILED: %s\n", run->why);
+	ksft_print_msg("FAILED: %s\n", life_fate->why);
 	ksft_print_msg("DIRTY_TORTURE_SEED=%lu DIRTY_TORTURE_LIFE=%lu, step %lu; the last:\n",
 		       (unsigned long)run->seed, run->life, run->step);
 	for (unsigned long i = 0; i < LAST_STEPS; i++) {
@@ -1483,20 +1466,6 @@ static void tell_figures(unsigned long long began)
 	}
 	ksft_print_msg("%-22s %8lu calls %8lu failures %8lu borne\n", "in all",
 		       calls, injected, borne);
-}
-
-static unsigned long from_environment(const char *name, unsigned long otherwise)
-{
-	const char *value = getenv(name);
-	char *end;
-	unsigned long n;
-
-	if (!value || !*value)
-		return otherwise;
-	n = strtoul(value, &end, 0);
-	if (*end || *value == '-')
-		ksft_exit_fail_msg("%s must be a number\n", name);
-	return n;
 }
 
 static void tear_down(void)
@@ -1540,6 +1509,7 @@ int main(void)
 		   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (run == MAP_FAILED)
 		ksft_exit_fail_msg("no memory\n");
+	life_fate = &run->fate;
 	run->end = from_environment("DIRTY_TORTURE_SECONDS", 10) * 1000ULL;
 	run->seed = from_environment("DIRTY_TORTURE_SEED", time(NULL));
 	run->life = from_environment("DIRTY_TORTURE_LIFE", 0);

@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 
 #include "fuzz_grammar.h"
+#include "life.h"
 #ifndef IOMMU_DIRTY_GET_COVERAGE /* the base's headers have none of it */
 #include "../../../../../include/uapi/linux/iommufd_dirty.h"
 #endif
@@ -22,8 +23,6 @@
 #define OUT_BYTES	(2 * PAGE)
 
 struct world world;
-void (*fuzz_failed)(const char *fmt, ...)
-	__attribute__((format(printf, 1, 2), noreturn));
 
 /* ---- Values ---- */
 
@@ -218,14 +217,14 @@ static void *area(unsigned int nr, size_t bytes)
 			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
 
 	if (p != at)
-		fuzz_failed("no memory at %p", at);
+		failed("no memory at %p", at);
 	return p;
 }
 
 static void open_area(void *at, size_t bytes)
 {
 	if (mprotect(at, bytes, PROT_READ | PROT_WRITE))
-		fuzz_failed("no memory");
+		failed("no memory");
 	memset(at, PAINT, bytes);
 }
 
@@ -295,13 +294,13 @@ static void check_buffer(struct fuzzer *f, const struct call *c,
 	/* what it says is shorter than what there is */
 	for (at = f->given + room; at < f->given + f->room; at++)
 		if (*at)
-			fuzz_failed("%s: byte %d of a buffer of %d was written",
-				    c->name, (int)(at - f->given), (int)room);
+			failed("%s: byte %d of a buffer of %d was written",
+			       c->name, (int)(at - f->given), (int)room);
 	if (end > at + MARGIN)
 		end = at + MARGIN;
 	if (!painted(f->given - MARGIN, f->given) || !painted(at, end))
-		fuzz_failed("%s: beside a buffer of %d bytes was written",
-			    c->name, (int)room);
+		failed("%s: beside a buffer of %d bytes was written",
+		       c->name, (int)room);
 }
 
 /* ---- A call ---- */
@@ -376,8 +375,8 @@ static long call_watched(struct fuzzer *f, const struct call *c,
 	    (MARGIN + writable < around &&
 	     memcmp(arg + writable, before + MARGIN + writable,
 		    around - MARGIN - writable)))
-		fuzz_failed("%s: beside a structure of %d bytes was written",
-			    c->name, (int)says);
+		failed("%s: beside a structure of %d bytes was written",
+		       c->name, (int)says);
 	check_buffer(f, c, built);
 	memcpy(built, arg, bytes);
 	if (rc >= 0 && c->done)

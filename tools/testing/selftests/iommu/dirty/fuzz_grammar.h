@@ -223,10 +223,6 @@ extern struct world world;
 extern const struct call ioctl_calls[];
 extern const unsigned int nr_ioctl_calls;
 
-/* Ends this life: something happened that must not */
-extern void (*fuzz_failed)(const char *fmt, ...)
-	__attribute__((format(printf, 1, 2), noreturn));
-
 /* @random: as for rnd() */
 static inline unsigned int one_below(uint64_t *random, unsigned int n)
 {

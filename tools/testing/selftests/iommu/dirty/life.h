@@ -7,8 +7,20 @@
 #define LIFE_H
 
 #include <stdbool.h>
-#include <stddef.h>
 #include <sys/types.h>
+
+/**
+ * struct life_fate - what became of one, in memory that it shares with its parent
+ * @failed: something is wrong
+ * @why: what
+ */
+struct life_fate {
+	bool failed;
+	char why[200];
+};
+
+/* For both to see; set before the first one begins */
+extern struct life_fate *life_fate;
 
 /**
  * struct life - what is known of one from outside
@@ -16,23 +28,23 @@
  * @tell: says so to the user, now and then
  * @stuck: what is wrong when it does not
  * @nap_us: how long to wait before looking again
- * @failed: something is wrong; it may have said so itself
- * @why: what
- * @why_size: room for that
  */
 struct life {
 	unsigned long (*done)(void);
 	void (*tell)(unsigned long long began);
 	const char *stuck;
 	unsigned int nap_us;
-	bool *failed;
-	char *why;
-	size_t why_size;
 };
 
-/* Until it ends; false when something is wrong */
+/* Ends the process; the first reason stays */
+void failed(const char *fmt, ...)
+	__attribute__((format(printf, 1, 2), noreturn));
+
+/* Until it ends; false when something is wrong, of which it may have said so itself */
 bool life_watch(const struct life *life, pid_t pid, unsigned long long began);
 
 void nap(unsigned int us);
+
+unsigned long from_environment(const char *name, unsigned long otherwise);
 
 #endif
