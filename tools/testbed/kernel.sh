@@ -63,6 +63,20 @@ fragments()
 	done
 }
 
+# compile_selftests KERNEL [PROGRAM...]: ours, against that kernel's headers, to
+# $selftests_out; all of them, or some. Sources and harness are those of our tree: the base
+# has none.
+compile_selftests()
+{
+	local kernel=$1
+	shift
+	selftests_out=$build/selftests/$kernel_name-$kernel
+	mkdir -p "$selftests_out"
+	step "compiling ${*:-the selftests} for $kernel" 300 "$logs/$kernel_name-$kernel-${1:-selftests}.log" \
+		make -C "$ours/tools/testing/selftests/iommu/dirty" OUTPUT="$selftests_out" \
+		KHDR_INCLUDES="-isystem $headers/$kernel/include" USERCFLAGS=-Werror "${@/#/$selftests_out/}"
+}
+
 # parse_variant OPTION...: the options that build and run share; sets parsed to
 # the number of words it took
 want_kernel=ours
