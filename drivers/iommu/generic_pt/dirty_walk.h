@@ -2,11 +2,11 @@
 /*
  * Reading the dirty bits of a page table quickly
  *
- * Tables of the lowest level are read by words: all of their items are leaf
- * entries, or parts of contiguous ones, and of a guest's memory most are there. To
- * decode each on its own takes many times what it takes to read them. What eight
- * items have in common says whether one of them is dirty, and the dirty bits of a
- * table make eight words of what is reported.
+ * Tables are read by words: most items of those of the lowest level are leaf entries,
+ * and of a guest's memory most are there. To decode each on its own takes many times
+ * what it takes to read them. What eight items have in common says whether one of them
+ * is dirty, and the dirty bits of a table make eight words of what is reported. What is
+ * left are entries to other tables, and contiguous ones: these are decoded.
  *
  * A format takes part by saying where its items have the dirty bit. It defines
  *
@@ -14,6 +14,7 @@
  *   PT_ITEM_CONTIG	bits of which one is set in each item of a contiguous entry.
  *			Any of its items may have its dirty bit, also one that lies
  *			outside of the range, so these are decoded.
+ *   PT_ITEM_TABLE	bits of which one is set in each entry that points to a table
  *   pt_item_make_write_clean(item, entry)
  *			Clear the dirty bit of an item that was read as @entry, dirty
  *
@@ -30,21 +31,19 @@
 
 #ifdef PT_ITEM_DIRTY
 
+#define PT_HAS_ITEMS	true
+
 #define ITEMS_OF_WORD	64
-#define ITEM_WORDS	(BIT(PT_TABLEMEM_LG2SZ) / sizeof(u64) / ITEMS_OF_WORD)
+#define TABLE_ITEMS	(BIT(PT_TABLEMEM_LG2SZ) / sizeof(u64))
+#define ITEM_WORDS	(TABLE_ITEMS / ITEMS_OF_WORD)
 
-static inline bool pt_has_items(const struct pt_state *pts)
+static __always_inline u64 item_bit(u64 entry, u64 which, unsigned int bit)
 {
-	return pts->level == 0;
+	return (u64)!!(entry & which) << bit;
 }
 
-static inline u64 item_bit(u64 entry, unsigned int bit)
-{
-	return (u64)!!(entry & PT_ITEM_DIRTY) << bit;
-}
-
-/* The dirty bits of eight items, and in @any all bits that some of them have */
-static __always_inline u64 read_eight(const u64 *item, u64 *any)
+/* Which of eight items have @which, and in @any all bits that some of them have */
+static __always_inline u64 read_eight(const u64 *item, u64 which, u64 *any)
 {
 	u64 a = READ_ONCE(item[0]), b = READ_ONCE(item[1]);
 	u64 c = READ_ONCE(item[2]), d = READ_ONCE(item[3]);
@@ -53,139 +52,87 @@ static __always_inline u64 read_eight(const u64 *item, u64 *any)
 	u64 some = a | b | c | d | e | f | g | h;
 
 	*any |= some;
-	if (!(some & PT_ITEM_DIRTY))
+	if (!(some & which))
 		return 0;
-	if (a & b & c & d & e & f & g & h & PT_ITEM_DIRTY)
+	if (a & b & c & d & e & f & g & h & which)
 		return 0xff;
-	return item_bit(a, 0) | item_bit(b, 1) | item_bit(c, 2) |
-	       item_bit(d, 3) | item_bit(e, 4) | item_bit(f, 5) |
-	       item_bit(g, 6) | item_bit(h, 7);
+	return item_bit(a, which, 0) | item_bit(b, which, 1) |
+	       item_bit(c, which, 2) | item_bit(d, which, 3) |
+	       item_bit(e, which, 4) | item_bit(f, which, 5) |
+	       item_bit(g, which, 6) | item_bit(h, which, 7);
 }
 
-/* The same of up to 64, from the current one to @end; bit 0 is the first of 64 */
-static inline u64 read_word(const struct pt_state *pts, unsigned int end,
-			    u64 *any)
+/* The same of up to 64, from @i to @end; bit 0 is the first of 64 */
+static __always_inline u64 read_word(const u64 *table, unsigned int i,
+				     unsigned int end, u64 which, u64 *any)
 {
-	const u64 *table = pt_cur_table(pts, const u64);
-	unsigned int i = pts->index;
 	u64 bits = 0, entry;
 
 	*any = 0;
 	while (i != end) {
 		if (i % 8 == 0 && end - i >= 8) {
-			bits |= read_eight(table + i, any) <<
-				(i % ITEMS_OF_WORD);
+			bits |= read_eight(table + i, which, any)
+				<< (i % ITEMS_OF_WORD);
 			i += 8;
 			continue;
 		}
 		entry = READ_ONCE(table[i]);
 		*any |= entry;
-		bits |= item_bit(entry, i % ITEMS_OF_WORD);
+		bits |= item_bit(entry, which, i % ITEMS_OF_WORD);
 		i++;
 	}
 	return bits;
 }
 
-static inline void clean_item(u64 *item)
+/* The first that is set, from @i on; TABLE_ITEMS: none */
+static inline unsigned int next_item(const u64 *words, unsigned int i)
 {
-	pt_item_make_write_clean(item, READ_ONCE(*item));
-}
+	unsigned int w = i / ITEMS_OF_WORD;
+	u64 bits;
 
-static inline void clean_word(u64 *items, u64 bits)
-{
-	unsigned int i;
-
-	if (bits == U64_MAX) {
-		for (i = 0; i != ITEMS_OF_WORD; i += 4) {
-			clean_item(&items[i]);
-			clean_item(&items[i + 1]);
-			clean_item(&items[i + 2]);
-			clean_item(&items[i + 3]);
-		}
-		return;
+	if (w == ITEM_WORDS)
+		return TABLE_ITEMS;
+	bits = words[w] & (U64_MAX << (i % ITEMS_OF_WORD));
+	while (!bits) {
+		if (++w == ITEM_WORDS)
+			return TABLE_ITEMS;
+		bits = words[w];
 	}
-	for (; bits; bits &= bits - 1)
-		clean_item(&items[__ffs64(bits)]);
+	return w * ITEMS_OF_WORD + __ffs64(bits);
 }
 
-/* Report what is dirty in the table of @va and following, and clean it */
-static inline void record_items(struct pt_state *pts, pt_vaddr_t va,
-				const u64 *words,
-				struct pt_iommu_dirty_args *dirty)
+static inline unsigned int end_of_word(const struct pt_state *pts,
+				       unsigned int i)
 {
-	unsigned int lg2sz = pt_table_item_lg2sz(pts);
-	unsigned int w, first = 0, end = 0;
+	return min(round_down(i, ITEMS_OF_WORD) + ITEMS_OF_WORD,
+		   pts->end_index);
+}
 
-	if (dirty->dirty->bitmap)
-		iova_bitmap_set_words(dirty->dirty->bitmap, va, lg2sz, words,
-				      ITEM_WORDS);
-	if (dirty->flags & IOMMU_DIRTY_NO_CLEAR)
-		return;
+/* Which items in the range have @which; false: none */
+static __always_inline bool find_items(const struct pt_state *pts, u64 which,
+				       u64 *words)
+{
+	const u64 *table = pt_cur_table(pts, const u64);
+	unsigned int i, end;
+	u64 any, some = 0;
 
-	for (w = 0; w != ITEM_WORDS; w++) {
-		if (!words[w])
-			continue;
-		if (!end)
-			first = w * ITEMS_OF_WORD + __ffs64(words[w]);
-		end = w * ITEMS_OF_WORD + fls64(words[w]);
-		clean_word(pt_cur_table(pts, u64) + w * ITEMS_OF_WORD,
-			   words[w]);
+	for (i = pts->index; i < pts->end_index; i = end) {
+		end = end_of_word(pts, i);
+		words[i / ITEMS_OF_WORD] = read_word(table, i, end, which, &any);
+		some |= words[i / ITEMS_OF_WORD];
 	}
-	iommu_iotlb_gather_add_range(dirty->dirty->gather,
-				     va + log2_mul(first, lg2sz),
-				     log2_mul(end - first, lg2sz));
+	return some;
 }
 
-/* One by one, up to @end or the end of a contiguous entry that goes on there */
-static inline void read_entries(struct pt_state *pts, unsigned int end,
-				struct pt_iommu_dirty_args *dirty)
+/* The range of the first entry may begin inside of it */
+static inline void load_item(struct pt_state *pts, unsigned int i)
 {
-	pt_index_to_va(pts);
-	while (pts->index < end) {
-		pt_load_entry(pts);
-		if (pts->type == PT_ENTRY_OA && pt_entry_is_write_dirty(pts))
-			record_dirty(pts, dirty);
-		pt_next_entry(pts);
+	if (pts->index != i) {
+		pts->index = i;
+		pt_index_to_va(pts);
 	}
+	pt_load_entry(pts);
 }
-
-static inline void read_items(struct pt_state *pts,
-			      struct pt_iommu_dirty_args *dirty)
-{
-	pt_vaddr_t va = log2_set_mod(pts->range->va, 0, pt_table_oa_lg2sz(pts));
-	u64 words[ITEM_WORDS] = {}, bits, any, some = 0;
-	unsigned int end;
-
-	_pt_iter_first(pts);
-	while (pts->index < pts->end_index) {
-		end = min(round_down(pts->index, ITEMS_OF_WORD) + ITEMS_OF_WORD,
-			  pts->end_index);
-		bits = read_word(pts, end, &any);
-		if (any & PT_ITEM_CONTIG) {
-			read_entries(pts, end, dirty);
-			continue;
-		}
-		words[pts->index / ITEMS_OF_WORD] = bits;
-		some |= bits;
-		pts->index = end;
-	}
-	if (some)
-		record_items(pts, va, words, dirty);
-}
-
-#else
-
-static inline bool pt_has_items(const struct pt_state *pts)
-{
-	return false;
-}
-
-static inline void read_items(struct pt_state *pts,
-			      struct pt_iommu_dirty_args *dirty)
-{
-}
-
-#endif
 
 #ifdef PT_TABLE_ACCESSED
 
@@ -245,11 +192,17 @@ static inline int __take_accessed(struct pt_range *range, void *arg,
 {
 	struct pt_state pts = pt_init(range, level, table);
 	struct iommu_iotlb_gather *gather = arg;
+	u64 words[ITEM_WORDS] = {};
+	unsigned int i;
 	int ret;
 
-	for_each_pt_level_entry(&pts) {
-		if (pts.type != PT_ENTRY_TABLE ||
-		    !(pts.entry & PT_TABLE_ACCESSED))
+	_pt_iter_first(&pts);
+	if (!find_items(&pts, PT_TABLE_ACCESSED, words))
+		return 0;
+	for (i = next_item(words, 0); i != TABLE_ITEMS;
+	     i = next_item(words, i + 1)) {
+		load_item(&pts, i);
+		if (pts.type != PT_ENTRY_TABLE)
 			continue;
 		if (is_whole(&pts)) {
 			change_entry(&pts, PT_TABLE_ACCESSED,
@@ -281,28 +234,30 @@ static inline int take_accessed(struct iommu_domain *domain,
 	return ret;
 }
 
+/* Which entries to tables are to be read: those that have one of these bits */
+static inline u64 table_bits(const struct pt_state *pts,
+			     const struct pt_iommu_dirty_args *dirty)
+{
+	if (!pts_feature(pts, PT_FEAT_TABLE_ACCESSED) || !dirty->dirty->bitmap)
+		return PT_ITEM_TABLE;
+	return PT_TABLE_ACCESSED | pt_sw_bit(SW_BIT_LOOK);
+}
+
 static __always_inline int read_table(struct pt_state *pts,
 				      struct pt_iommu_dirty_args *dirty,
 				      pt_level_fn_t fn)
 {
 	const u64 look = pt_sw_bit(SW_BIT_LOOK);
-	bool starts = !dirty->dirty->bitmap;
-	u64 entry = pts->entry;
-	bool whole;
+	bool looked = is_whole(pts) && (pts->entry & look);
 	int ret;
 
-	if (!pts_feature(pts, PT_FEAT_TABLE_ACCESSED))
-		return pt_descend(pts, dirty, fn);
-	if (!(entry & (PT_TABLE_ACCESSED | look)) && !starts)
-		return 0;
-
-	whole = is_whole(pts);
 	ret = pt_descend(pts, dirty, fn);
-	if (ret || (dirty->flags & IOMMU_DIRTY_NO_CLEAR))
+	if (ret || (dirty->flags & IOMMU_DIRTY_NO_CLEAR) ||
+	    !pts_feature(pts, PT_FEAT_TABLE_ACCESSED))
 		return ret;
-	if (starts)
+	if (!dirty->dirty->bitmap)
 		change_entry(pts, 0, look);
-	else if (whole && (entry & look))
+	else if (looked)
 		change_entry(pts, look, 0);
 	return 0;
 }
@@ -316,11 +271,184 @@ static inline int take_accessed(struct iommu_domain *domain,
 	return 0;
 }
 
+static inline u64 table_bits(const struct pt_state *pts,
+			     const struct pt_iommu_dirty_args *dirty)
+{
+	return PT_ITEM_TABLE;
+}
+
 static __always_inline int read_table(struct pt_state *pts,
 				      struct pt_iommu_dirty_args *dirty,
 				      pt_level_fn_t fn)
 {
 	return pt_descend(pts, dirty, fn);
+}
+
+#endif
+
+static inline void clean_item(u64 *item)
+{
+	pt_item_make_write_clean(item, READ_ONCE(*item));
+}
+
+static inline void clean_word(u64 *items, u64 bits)
+{
+	unsigned int i;
+
+	if (bits == U64_MAX) {
+		for (i = 0; i != ITEMS_OF_WORD; i += 4) {
+			clean_item(&items[i]);
+			clean_item(&items[i + 1]);
+			clean_item(&items[i + 2]);
+			clean_item(&items[i + 3]);
+		}
+		return;
+	}
+	for (; bits; bits &= bits - 1)
+		clean_item(&items[__ffs64(bits)]);
+}
+
+/* Report what is dirty in the table of @va and following, and clean it */
+static inline void record_items(struct pt_state *pts, pt_vaddr_t va,
+				const u64 *words,
+				struct pt_iommu_dirty_args *dirty)
+{
+	unsigned int lg2sz = pt_table_item_lg2sz(pts);
+	unsigned int w, first = 0, end = 0;
+
+	if (dirty->dirty->bitmap)
+		iova_bitmap_set_words(dirty->dirty->bitmap, va, lg2sz, words,
+				      ITEM_WORDS);
+	if (dirty->flags & IOMMU_DIRTY_NO_CLEAR)
+		return;
+
+	for (w = 0; w != ITEM_WORDS; w++) {
+		if (!words[w])
+			continue;
+		if (!end)
+			first = w * ITEMS_OF_WORD + __ffs64(words[w]);
+		end = w * ITEMS_OF_WORD + fls64(words[w]);
+		clean_word(pt_cur_table(pts, u64) + w * ITEMS_OF_WORD,
+			   words[w]);
+	}
+	iommu_iotlb_gather_add_range(dirty->dirty->gather,
+				     va + log2_mul(first, lg2sz),
+				     log2_mul(end - first, lg2sz));
+}
+
+/*
+ * Tables lie anywhere in memory, and to wait for it is most of what reading them costs.
+ * So what is read next is fetched in time, from one table to the next.
+ */
+#define WORDS_AHEAD	2
+
+static inline void prefetch_word(const u64 *table, unsigned int w)
+{
+	unsigned int i;
+
+	if (w >= ITEM_WORDS)
+		return;
+	table += w * ITEMS_OF_WORD;
+	for (i = 0; i < ITEMS_OF_WORD; i += L1_CACHE_BYTES / sizeof(*table))
+		prefetch(table + i);
+}
+
+static inline void prefetch_table(const struct pt_state *pts, unsigned int i)
+{
+	struct pt_state next = *pts;
+
+	if (i == TABLE_ITEMS)
+		return;
+	next.index = i;
+	pt_load_entry(&next);
+	if (next.type != PT_ENTRY_TABLE)
+		return;
+	for (i = 0; i != WORDS_AHEAD; i++)
+		prefetch_word((u64 *)next.table_lower, i);
+}
+
+/* Entries that are not told by words: one by one */
+static inline int read_entries(struct pt_state *pts, const u64 *words,
+			       struct pt_iommu_dirty_args *dirty,
+			       pt_level_fn_t fn)
+{
+	unsigned int next, i = next_item(words, 0);
+	int ret;
+
+	for (; i != TABLE_ITEMS; i = next) {
+		load_item(pts, i);
+		if (pts->type == PT_ENTRY_OA) {
+			if (pt_entry_is_write_dirty(pts))
+				record_dirty(pts, dirty);
+			/* Behind the last item of a contiguous entry */
+			pt_next_entry(pts);
+			next = next_item(words, pts->index);
+			continue;
+		}
+		next = next_item(words, i + 1);
+		if (pts->type != PT_ENTRY_TABLE)
+			continue;
+		prefetch_table(pts, next);
+		ret = read_table(pts, dirty, fn);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+static inline int read_items(struct pt_state *pts,
+			     struct pt_iommu_dirty_args *dirty,
+			     pt_level_fn_t fn)
+{
+	pt_vaddr_t va = fvalog2_set_mod(pts->range->va, 0,
+					pt_table_oa_lg2sz(pts));
+	u64 others = PT_ITEM_CONTIG | (pts->level ? table_bits(pts, dirty) : 0);
+	u64 words[ITEM_WORDS] = {}, entries[ITEM_WORDS] = {};
+	const u64 *table = pt_cur_table(pts, const u64);
+	u64 any, some = 0, some_others = 0;
+	unsigned int i, end, w;
+	int ret = 0;
+
+	_pt_iter_first(pts);
+	for (i = pts->index; i < pts->end_index; i = end) {
+		end = end_of_word(pts, i);
+		w = i / ITEMS_OF_WORD;
+		prefetch_word(table, w + WORDS_AHEAD);
+		words[w] = read_word(table, i, end, PT_ITEM_DIRTY, &any);
+		if (any & others) {
+			entries[w] = read_word(table, i, end, others, &any);
+			/* Leaf entries are accessed too */
+			if (PT_ITEM_CONTIG)
+				words[w] &= ~entries[w];
+			else
+				entries[w] &= ~words[w];
+		}
+		some |= words[w];
+		some_others |= entries[w];
+	}
+	if (some)
+		record_items(pts, va, words, dirty);
+	if (some_others)
+		ret = read_entries(pts, entries, dirty, fn);
+	return ret;
+}
+
+#else
+
+#define PT_HAS_ITEMS	false
+
+static inline int read_items(struct pt_state *pts,
+			     struct pt_iommu_dirty_args *dirty,
+			     pt_level_fn_t fn)
+{
+	return 0;
+}
+
+static inline int take_accessed(struct iommu_domain *domain,
+				struct pt_range range,
+				const struct pt_iommu_dirty_args *dirty)
+{
+	return 0;
 }
 
 #endif

@@ -812,12 +812,12 @@ static void ref_set(void *data, unsigned long iova, size_t len)
 static void ref_set_words(void *data, unsigned long iova, unsigned int shift,
 			  const u64 *words, unsigned int nr)
 {
-	struct ref *ref = data;
 	unsigned int i;
 
 	for (i = 0; i != nr * 64; i++)
 		if (words[i / 64] & BIT_ULL(i % 64))
-			__set_bit((iova - REF_BASE) / SZ_4K + i, ref->seen);
+			ref_set(data, iova + ((unsigned long)i << shift),
+				1UL << shift);
 }
 
 static const struct iova_bitmap_sink ref_sinks[] = {
