@@ -24,6 +24,7 @@
 
 struct fixture {
 	struct dirty_bitmap bitmap;
+	struct dirty_parts found;
 	u8 *model;
 	u8 *copy;
 	unsigned long user;
@@ -71,6 +72,11 @@ static void set(struct kunit *test, unsigned int first, unsigned int nr)
 						 granule(first + nr) - 1));
 }
 
+static int read(struct fixture *f, const struct dirty_user_bitmap *user)
+{
+	return dirty_bitmap_read(&f->bitmap, &f->found, user, true, NULL);
+}
+
 /*
  * Read [@first, @first + @nr) at @data with pages of 2^@shift, over memory that
  * is all @fill, and compare with the model.
@@ -110,8 +116,8 @@ static void read_and_compare(struct kunit *test, unsigned int first,
 			f->model[first + i] = 0;
 	}
 
-	KUNIT_ASSERT_EQ(test, 0, dirty_bitmap_read(&f->bitmap, &user, clear,
-						   &count));
+	KUNIT_ASSERT_EQ(test, 0, dirty_bitmap_read(&f->bitmap, &f->found,
+						   &user, clear, &count));
 	if (shift == SHIFT)
 		KUNIT_ASSERT_EQ(test, count, dirty);
 	KUNIT_ASSERT_EQ(test, 0, copy_from_user(f->copy,
@@ -220,7 +226,7 @@ static void parts_of_a_bit(struct kunit *test)
 	set(test, 18, 8);
 	KUNIT_ASSERT_EQ(test, 0, copy_to_user((void __user *)user.data, got,
 					      sizeof(got)));
-	KUNIT_ASSERT_EQ(test, 0, dirty_bitmap_read(&f->bitmap, &user, true, NULL));
+	KUNIT_ASSERT_EQ(test, 0, read(f, &user));
 	KUNIT_ASSERT_EQ(test, 0, copy_from_user(got, (void __user *)user.data,
 						sizeof(got)));
 	KUNIT_EXPECT_EQ(test, got[0], want);
@@ -244,7 +250,7 @@ static void across_bits(struct kunit *test)
 	set(test, 20, 9);
 	KUNIT_ASSERT_EQ(test, 0, copy_to_user((void __user *)user.data, &got,
 					      sizeof(got)));
-	KUNIT_ASSERT_EQ(test, 0, dirty_bitmap_read(&f->bitmap, &user, true, NULL));
+	KUNIT_ASSERT_EQ(test, 0, read(f, &user));
 	KUNIT_ASSERT_EQ(test, 0, copy_from_user(&got, (void __user *)user.data,
 						sizeof(got)));
 	KUNIT_EXPECT_EQ(test, got, 0xffULL);
@@ -292,8 +298,7 @@ static void failure_keeps_all(struct kunit *test)
 	set(test, NR - 100, 100);
 	/* The bitmap's last bytes lie behind the mapping */
 	user.data = f->user + f->user_size - NR / 16;
-	KUNIT_EXPECT_EQ(test, -EFAULT,
-			dirty_bitmap_read(&f->bitmap, &user, true, NULL));
+	KUNIT_EXPECT_EQ(test, -EFAULT, read(f, &user));
 	read_all(test);
 
 	/* Where no bits go, no memory is needed, in the same chunk neither */
@@ -302,12 +307,11 @@ static void failure_keeps_all(struct kunit *test)
 	user.last = granule(16 + 64) - 1;
 	set(test, 40, 8);
 	set(test, 16 + 63, 1);
-	KUNIT_EXPECT_EQ(test, -EFAULT,
-			dirty_bitmap_read(&f->bitmap, &user, true, NULL));
+	KUNIT_EXPECT_EQ(test, -EFAULT, read(f, &user));
 	read_all(test);
 	set(test, 40, 8);
 	memset(f->model, 0, 100);
-	KUNIT_EXPECT_EQ(test, 0, dirty_bitmap_read(&f->bitmap, &user, true, NULL));
+	KUNIT_EXPECT_EQ(test, 0, read(f, &user));
 	read_all(test);
 
 	user.data = f->user + f->user_size - NR / 16;
@@ -315,7 +319,7 @@ static void failure_keeps_all(struct kunit *test)
 	user.last = BASE + BYTES - 1;
 	set(test, 0, 100);
 	memset(f->model, 0, 100);
-	KUNIT_EXPECT_EQ(test, 0, dirty_bitmap_read(&f->bitmap, &user, true, NULL));
+	KUNIT_EXPECT_EQ(test, 0, read(f, &user));
 	read_all(test);
 }
 
@@ -378,6 +382,62 @@ static void cursor_ors_words(struct kunit *test)
 			read_all(test);
 		}
 	}
+}
+
+static void record(struct fixture *f, struct dirty_cursor *cursor,
+		   unsigned int first, unsigned int nr)
+{
+	dirty_cursor_set(cursor, granule(first), granule(first + nr) - 1);
+	memset(f->model + first, 1, nr);
+}
+
+/* What a reader came to itself, with what others marked, and without */
+static void found_without_marks(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+	struct dirty_cursor cursor = { .bitmap = &f->bitmap };
+	struct dirty_user_bitmap nowhere = {
+		.iova = BASE,
+		.last = BASE + BYTES - 1,
+		.shift = SHIFT,
+		.data = f->user + f->user_size,
+	};
+	struct rnd_state rnd;
+	unsigned int i, at;
+
+	prandom_seed_state(&rnd, 6);
+	for (i = 0; i != 600; i++) {
+		unsigned int how = prandom_u32_state(&rnd);
+
+		cursor.found = &f->found;
+		/* Ascending as a page table is read, sometimes with a step back */
+		for (at = prandom_u32_state(&rnd) % 4096; at < NR - 200;
+		     at += 1 + prandom_u32_state(&rnd) % 4096)
+			record(f, &cursor, at, 1 + prandom_u32_state(&rnd) % 200);
+		if (how & 1)
+			record(f, &cursor, prandom_u32_state(&rnd) % NR, 1);
+		dirty_cursor_finish(&cursor);
+		cursor.found = NULL;
+		if ((how & 6) == 6)
+			set(test, prandom_u32_state(&rnd) % NR, 1);
+
+		/* Whatever becomes of this read, the next one has the rest */
+		at = prandom_u32_state(&rnd) % NR;
+		if ((how & 0x18) == 0x18)
+			KUNIT_ASSERT_EQ(test, -EFAULT, read(f, &nowhere));
+		else
+			read_and_compare(test, at,
+					 1 + prandom_u32_state(&rnd) % (NR - at),
+					 SHIFT, how & 0x20, how >> 8 & 15, 0);
+		KUNIT_ASSERT_EQ(test, f->found.nr, 0UL);
+		if (how & 0x40)
+			read_all(test);
+	}
+	KUNIT_EXPECT_FALSE(test, cursor.missed);
+	read_all(test);
+	read_all(test);
+	/* And no mark is left for nothing */
+	KUNIT_EXPECT_FALSE(test, xa_marked(&f->bitmap.chunks, XA_MARK_0));
 }
 
 static bool keep_none(void *data, unsigned long iova, unsigned long last)
@@ -448,7 +508,7 @@ static void take(struct kunit *test, u8 *taken)
 	};
 	unsigned int i;
 
-	KUNIT_ASSERT_EQ(test, 0, dirty_bitmap_read(&f->bitmap, &user, true, NULL));
+	KUNIT_ASSERT_EQ(test, 0, read(f, &user));
 	KUNIT_ASSERT_EQ(test, 0, copy_from_user(f->copy,
 						(void __user *)f->user,
 						DIV_ROUND_UP(NR, 8)));
@@ -567,7 +627,7 @@ static void each_mark_is_taken(struct kunit *test)
 		if (words++ % 2)
 			dirty_bitmap_set(&f->bitmap, user.iova, user.iova);
 		if (clear_user((void __user *)f->user, sizeof(word)) ||
-		    dirty_bitmap_read(&f->bitmap, &user, true, NULL) ||
+		    read(f, &user) ||
 		    copy_from_user(&word, (void __user *)f->user, sizeof(word)))
 			break;
 		for_each_set_bit(bit, &word, BITS_PER_LONG)
@@ -591,6 +651,7 @@ static struct kunit_case bitmap_cases[] = {
 	KUNIT_CASE(failure_keeps_all),
 	KUNIT_CASE(cursor_sets_alike),
 	KUNIT_CASE(cursor_ors_words),
+	KUNIT_CASE_SLOW(found_without_marks),
 	KUNIT_CASE(prune_frees_what_is_clean),
 	KUNIT_CASE_SLOW(none_lost_none_invented),
 	KUNIT_CASE_SLOW(each_mark_is_taken),

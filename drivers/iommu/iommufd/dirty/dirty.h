@@ -31,10 +31,12 @@
 #ifndef __IOMMUFD_DIRTY_H
 #define __IOMMUFD_DIRTY_H
 
+#include <linux/bitops.h>
 #include <linux/interval_tree.h>
 #include <linux/iommu.h>
 #include <linux/iommufd.h>
 #include <linux/list.h>
+#include <linux/log2.h>
 #include <linux/maple_tree.h>
 #include <linux/mutex.h>
 #include <linux/rwsem.h>
@@ -52,6 +54,7 @@ struct iommufd_access;
 struct iommufd_ctx;
 struct iommufd_device;
 struct iommufd_dirty_ctx;
+struct dirty_chunk;
 struct iommufd_dirty_device_ops;
 struct iommufd_dirty_feed;
 struct iommufd_dirty_provider;
@@ -64,6 +67,12 @@ struct iova_bitmap;
 struct seq_file;
 struct vm_area_struct;
 
+/* Most words have one bit, and not all machines count in one step */
+static inline unsigned int dirty_weight(unsigned long bits)
+{
+	return is_power_of_2(bits) ? 1 : hweight_long(bits);
+}
+
 /* ---- Pending bits ---- */
 
 /**
@@ -75,10 +84,10 @@ struct vm_area_struct;
  *
  * Chunks exist for all that is mapped, so that setting a bit never allocates.
  *
- * Bits are set from any context by atomic operations: first the bit, then the
- * mark.  They are taken the other way round: first the mark, then the bits.  A
- * bit set in between is either taken with the others, or left behind with its
- * mark.  Taking, adding and freeing chunks is serialized by the owner; chunks
+ * Bits are set from any context by atomic operations: first the bit, then, in the
+ * chunk, that its word has some, then the mark.  They are taken the other way round:
+ * first the mark, then which words have some, then the bits.  A bit set in between is
+ * either taken with the others, or left behind with its mark.  Taking, adding and freeing chunks is serialized by the owner; chunks
  * are freed after a grace period of RCU.
  */
 struct dirty_bitmap {
@@ -90,24 +99,68 @@ struct dirty_bitmap {
 #define DIRTY_MARKS	32
 
 /**
+ * struct dirty_left - what is to be written to a chunk
+ * @chunk: the chunk
+ * @index: of @chunk
+ * @some: words that were written to, or will be
+ * @full: words to be set
+ * @bits: to be set in one more word
+ * @word: in this
+ */
+struct dirty_left {
+	struct dirty_chunk *chunk;
+	unsigned long index;
+	unsigned long some;
+	unsigned long full;
+	unsigned long bits;
+	unsigned int word;
+};
+
+/**
+ * struct dirty_part - what is taken from a chunk
+ * @chunk: stays until all is done
+ * @index: of the chunk
+ * @first: no bit before is pending and asked for, when the read began
+ * @last: nor one behind
+ */
+struct dirty_part {
+	struct dirty_chunk *chunk;
+	unsigned long index;
+	u16 first;
+	u16 last;
+};
+
+/**
+ * struct dirty_parts - chunks that are read at once
+ * @part: what is taken from them, ascending
+ * @nr: how many
+ * @room: for so many
+ */
+struct dirty_parts {
+	struct dirty_part *part;
+	unsigned long nr;
+	unsigned long room;
+};
+
+/**
  * struct dirty_cursor - where a walk over many bits stands
  * @bitmap: the bitmap
- * @index: of @chunk
- * @chunk: the chunk last written to, or NULL
+ * @found: who reads at once, before others do or chunks are freed, is told here which
+ *	   chunks have bits: most get no mark; or NULL
  * @missed: a bit was set where there is no chunk
  * @nr_left: how many of @left there are
- * @left: chunks written to before, whose marks are not yet set
+ * @left: the last chunks that were come to
  *
- * Spares looking up the chunk for each word, and locking for each mark.  All marks
- * are set at the end of the walk.  Chunks are not freed meanwhile.
+ * Spares looking up the chunk for each word, waiting for it to come from memory, and
+ * locking for each mark.  All is written at the end of the walk.  Chunks are not freed
+ * meanwhile.
  */
 struct dirty_cursor {
 	struct dirty_bitmap *bitmap;
-	unsigned long index;
-	unsigned long *chunk;
+	struct dirty_parts *found;
 	bool missed;
 	unsigned int nr_left;
-	unsigned long left[DIRTY_MARKS];
+	struct dirty_left left[DIRTY_MARKS];
 };
 
 /**
@@ -124,10 +177,18 @@ struct dirty_user_bitmap {
 	unsigned long data;
 };
 
-/* Gets a word of bits that are set, and what the lowest bit of it stands for */
-typedef void (*dirty_word_fn_t)(void *data, unsigned long iova,
-				unsigned long word);
+/**
+ * struct dirty_taker - who gets bits that were pending
+ * @word: a word with some set, of which the lowest bit stands for @iova
+ * @range: all of a range is set, which begins and ends with a word
+ */
+struct dirty_taker {
+	void (*word)(void *data, unsigned long iova, unsigned long word);
+	void (*range)(void *data, unsigned long iova, unsigned long last);
+};
 
+int dirty_bitmap_module_init(void);
+void dirty_bitmap_module_exit(void);
 void dirty_bitmap_init(struct dirty_bitmap *bitmap, unsigned int shift);
 void dirty_bitmap_destroy(struct dirty_bitmap *bitmap);
 int dirty_bitmap_populate(struct dirty_bitmap *bitmap, unsigned long iova,
@@ -140,10 +201,12 @@ bool dirty_bitmap_prune(struct dirty_bitmap *bitmap, unsigned long iova,
 bool dirty_bitmap_set(struct dirty_bitmap *bitmap, unsigned long iova,
 		      unsigned long last);
 int dirty_bitmap_read(struct dirty_bitmap *bitmap,
+		      struct dirty_parts *found,
 		      const struct dirty_user_bitmap *user, bool clear,
 		      u64 *count);
 void dirty_bitmap_take(struct dirty_bitmap *bitmap, unsigned long iova,
-		       unsigned long last, dirty_word_fn_t fn, void *data);
+		       unsigned long last, const struct dirty_taker *taker,
+		       void *data);
 
 void dirty_cursor_or(struct dirty_cursor *cursor, unsigned long iova,
 		     unsigned int shift, unsigned long bits);

@@ -153,14 +153,24 @@ struct drain {
 	unsigned long set;
 };
 
+static void drain_range(void *data, unsigned long iova, unsigned long last)
+{
+	struct drain *drain = data;
+	struct span span;
+	bool more;
+
+	for (more = find_span(drain->feed, iova, last, &span); more;
+	     more = next_span(drain->feed, last, &span))
+		drain->set += set_span(drain->feed->log, &span);
+}
+
 static void drain_word(void *data, unsigned long iova, unsigned long word)
 {
 	struct drain *drain = data;
 	struct iommufd_dirty_log *log = drain->feed->log;
-	unsigned int bit, shift = drain->feed->reader.pending.shift;
+	unsigned int first, end, shift = drain->feed->reader.pending.shift;
 	unsigned long last = iova + (((unsigned long)BITS_PER_LONG << shift) - 1);
 	struct span span;
-	bool more;
 
 	if (!find_span(drain->feed, iova, last, &span))
 		return;
@@ -171,15 +181,15 @@ static void drain_word(void *data, unsigned long iova, unsigned long word)
 						word);
 		return;
 	}
-	for_each_set_bit(bit, &word, BITS_PER_LONG) {
-		unsigned long first = iova + ((unsigned long)bit << shift);
-		unsigned long end = first + ((1UL << shift) - 1);
-
-		for (more = find_span(drain->feed, first, end, &span); more;
-		     more = next_span(drain->feed, end, &span))
-			drain->set += set_span(log, &span);
-	}
+	for_each_set_bitrange(first, end, &word, BITS_PER_LONG)
+		drain_range(drain, iova + ((unsigned long)first << shift),
+			    iova + ((unsigned long)end << shift) - 1);
 }
+
+static const struct dirty_taker log_taker = {
+	.word = drain_word,
+	.range = drain_range,
+};
 
 static unsigned long drain(struct iommufd_dirty_feed *feed, unsigned long iova,
 			   unsigned long last)
@@ -187,7 +197,8 @@ static unsigned long drain(struct iommufd_dirty_feed *feed, unsigned long iova,
 	struct drain d = { .feed = feed };
 
 	lockdep_assert_held(&feed->iopt->dirty.lock);
-	dirty_bitmap_take(&feed->reader.pending, iova, last, drain_word, &d);
+	dirty_bitmap_take(&feed->reader.pending, iova, last, &log_taker,
+			  &d);
 	iommufd_dirty_log_count(feed->log, d.set);
 	return d.set;
 }

@@ -99,9 +99,7 @@ static unsigned int or_word(struct dirty_log_bits *log, unsigned long word,
 	old = atomic_long_fetch_or(mask, as_atomic(&log->bits[word]));
 	if (!(READ_ONCE(*summary) & BIT_MASK(line)))
 		atomic_long_or(BIT_MASK(line), as_atomic(summary));
-	old = mask & ~old;
-	/* Marks are of one page most times, and not all machines count in one step */
-	return is_power_of_2(old) ? 1 : hweight_long(old);
+	return dirty_weight(mask & ~old);
 }
 
 /**

@@ -89,7 +89,7 @@ static void flush_word(struct iommufd_dirty_tracker *tracker,
 	if (!bits)
 		return;
 	provider->bits = 0;
-	provider->pages += hweight_long(bits);
+	provider->pages += dirty_weight(bits);
 	for_each_reader_of(reader, tracker, provider)
 		dirty_cursor_or(&reader->cursor, provider->iova,
 				provider->shift, bits);
@@ -144,12 +144,16 @@ static void record_word(struct iommufd_dirty_tracker *tracker,
 		provider->bits = bits;
 		return;
 	}
-	for (; bits; bits &= bits - 1) {
-		unsigned long first = iova +
-				      ((unsigned long)__ffs64(bits) << shift);
+	/* Larger ones, which are many at once where much was written */
+	while (bits) {
+		unsigned int first = __ffs64(bits);
+		u64 behind = ~bits & (U64_MAX << first);
+		unsigned int end = behind ? __ffs64(behind) : 64;
 
-		iommufd_dirty_record(tracker, provider, first,
-				     first + ((1UL << shift) - 1));
+		iommufd_dirty_record_range(tracker, provider,
+					   iova + ((unsigned long)first << shift),
+					   iova + ((unsigned long)end << shift) - 1);
+		bits = end == 64 ? 0 : bits & (U64_MAX << end);
 	}
 }
 
@@ -619,10 +623,13 @@ static void prune(struct io_pagetable *iopt,
 /* What is being unmapped is no longer walked: the lock waits for its bits */
 static void collect(struct io_pagetable *iopt,
 		    struct iommufd_dirty_reader *reader, unsigned long iova,
-		    unsigned long last, bool clear)
+		    unsigned long last, bool clear, struct dirty_parts *found)
 {
 	iommufd_dirty_lock(iopt);
+	reader->cursor.found = found;
 	iommufd_dirty_collect(iopt, reader, iova, last, clear);
+	/* What comes for others to read is found by its marks */
+	reader->cursor.found = NULL;
 	iommufd_dirty_unlock(iopt);
 }
 
@@ -673,15 +680,16 @@ int iommufd_dirty_reader_read(struct io_pagetable *iopt,
 {
 	bool traced = trace_iommufd_dirty_read_enabled();
 	u64 start = 0, collected = 0, count = 0;
+	struct dirty_parts found = {};
 	int rc;
 
 	lockdep_assert_held(&reader->lock);
 	if (traced)
 		start = ktime_get_ns();
-	collect(iopt, reader, user->iova, user->last, clear);
+	collect(iopt, reader, user->iova, user->last, clear, &found);
 	if (traced)
 		collected = ktime_get_ns();
-	rc = dirty_bitmap_read(&reader->pending, user, clear,
+	rc = dirty_bitmap_read(&reader->pending, &found, user, clear,
 			       traced ? &count : NULL);
 	if (traced)
 		trace_iommufd_dirty_read(ioas_id(iopt), hwpt_id(reader->hwpt),
