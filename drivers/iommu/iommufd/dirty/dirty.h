@@ -454,6 +454,19 @@ struct iommufd_dirty_still {
 
 /* ---- Tracker ---- */
 
+/* Of most guests the mapped IOVAs have fewer gaps */
+#define IOMMUFD_DIRTY_EXTENTS	8
+
+/**
+ * struct iommufd_dirty_extent - areas that follow each other
+ * @iova: first address
+ * @last: last address
+ */
+struct iommufd_dirty_extent {
+	unsigned long iova;
+	unsigned long last;
+};
+
 /**
  * struct iommufd_dirty_tracker - the dirty tracking of an IOAS
  * @lock: serializes taking bits from providers, and readers, providers and
@@ -466,6 +479,10 @@ struct iommufd_dirty_still {
  * @unmapping: held for reading while anything is being unmapped.  Its bits may be
  *	       on their way; a read waits until they have arrived, and a start
  *	       lets none be, since they are older than it.
+ * @extents: all areas, none of which is being mapped or unmapped.  Forgotten before
+ *	     one is: to go through many areas takes longer than all else in a read
+ *	     of what nobody wrote to.  Under @lock.
+ * @nr_extents: how many, or 0: not known
  * @access: provider: accesses
  * @pins_lock: protects @pins
  * @pins: what accesses have pinned, by IOVA; dirty at every read if to be written
@@ -482,6 +499,8 @@ struct iommufd_dirty_tracker {
 	struct list_head attached;
 	u32 allowed;
 	struct rw_semaphore unmapping;
+	struct iommufd_dirty_extent extents[IOMMUFD_DIRTY_EXTENTS];
+	unsigned int nr_extents;
 
 	struct iommufd_dirty_provider access;
 	spinlock_t pins_lock;

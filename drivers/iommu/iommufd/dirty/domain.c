@@ -84,6 +84,105 @@ static const struct iova_bitmap_sink unmap_sink = {
 	.set = unmap_sink_range,
 };
 
+/*
+ * Areas from @area on that follow each other: in one go, so that tables with parts of
+ * two are read as a whole.  @next is what comes behind, of those in [@iova, @last].
+ */
+static struct iommufd_dirty_extent
+extent_of(struct iopt_area *area, unsigned long iova, unsigned long last,
+	  struct iopt_area **next)
+{
+	struct iommufd_dirty_extent extent = { .iova = iopt_area_iova(area) };
+
+	do {
+		extent.last = iopt_area_last_iova(area);
+		area = iopt_area_iter_next(area, iova, last);
+	} while (area && area->pages && iopt_area_iova(area) == extent.last + 1);
+	*next = area;
+	return extent;
+}
+
+/* False: there are too many, or one is being mapped or unmapped */
+static bool learn_extents(struct io_pagetable *iopt)
+{
+	struct iommufd_dirty_tracker *tracker = &iopt->dirty;
+	struct iopt_area *area, *next;
+	unsigned int nr = 0;
+
+	for (area = iopt_area_iter_first(iopt, 0, ULONG_MAX); area; area = next) {
+		if (!area->pages || nr == IOMMUFD_DIRTY_EXTENTS)
+			return false;
+		tracker->extents[nr++] = extent_of(area, 0, ULONG_MAX, &next);
+	}
+	tracker->nr_extents = nr;
+	return nr;
+}
+
+static bool know_extents(struct io_pagetable *iopt, unsigned long iova,
+			 unsigned long last)
+{
+	struct iopt_area *area;
+
+	if (iopt->dirty.nr_extents)
+		return true;
+	/* Of one area there is nothing to go through, as when it is unmapped */
+	area = iopt_area_iter_first(iopt, iova, last);
+	return area && iopt_area_iter_next(area, iova, last) &&
+	       learn_extents(iopt);
+}
+
+/*
+ * An entry of the page table may be larger than the range, then all of it is recorded;
+ * what lies outside waits for whoever asks for it.
+ */
+static int read_extent(struct iommu_domain *domain,
+		       const struct iommufd_dirty_extent *extent,
+		       unsigned long iova, unsigned long last,
+		       unsigned long flags, struct iommu_dirty_bitmap *bitmap)
+{
+	iova = max(iova, extent->iova);
+	last = min(last, extent->last);
+	if (iova > last)
+		return 0;
+	return domain->dirty_ops->read_and_clear_dirty(domain, iova,
+						       last - iova + 1, flags,
+						       bitmap);
+}
+
+static int read_known(struct io_pagetable *iopt, struct iommu_domain *domain,
+		      unsigned long iova, unsigned long last,
+		      unsigned long flags, struct iommu_dirty_bitmap *bitmap)
+{
+	unsigned int i;
+	int rc = 0;
+
+	for (i = 0; i != iopt->dirty.nr_extents && !rc; i++)
+		rc = read_extent(domain, &iopt->dirty.extents[i], iova, last,
+				 flags, bitmap);
+	return rc;
+}
+
+static int read_areas(struct io_pagetable *iopt, struct iommu_domain *domain,
+		      unsigned long iova, unsigned long last,
+		      unsigned long flags, struct iommu_dirty_bitmap *bitmap)
+{
+	struct iommufd_dirty_extent extent;
+	struct iopt_area *area, *next;
+	int rc = 0;
+
+	for (area = iopt_area_iter_first(iopt, iova, last); area && !rc;
+	     area = next) {
+		/* Being mapped or unmapped, which looks after itself */
+		if (!area->pages) {
+			next = iopt_area_iter_next(area, iova, last);
+			continue;
+		}
+		extent = extent_of(area, iova, last, &next);
+		rc = read_extent(domain, &extent, iova, last, flags, bitmap);
+	}
+	return rc;
+}
+
 static int walk(struct io_pagetable *iopt,
 		struct iommufd_dirty_provider *provider, unsigned long iova,
 		unsigned long last, unsigned long flags,
@@ -93,8 +192,7 @@ static int walk(struct io_pagetable *iopt,
 	struct iommu_domain *domain = provider->hwpt->common.domain;
 	struct iommu_iotlb_gather gather;
 	struct iommu_dirty_bitmap bitmap;
-	struct iopt_area *area, *next;
-	int rc = 0;
+	int rc;
 
 	/*
 	 * A device is attached before all is mapped for it, and then not attached
@@ -108,28 +206,10 @@ static int walk(struct io_pagetable *iopt,
 	iommu_dirty_bitmap_init(&bitmap, sink, &gather);
 	dirty->gather = &gather;
 	dirty->flushes = MAX_FLUSHES;
-	for (area = iopt_area_iter_first(iopt, iova, last); area && !rc;
-	     area = next) {
-		unsigned long first = max(iova, iopt_area_iova(area));
-		unsigned long end = min(last, iopt_area_last_iova(area));
-
-		next = iopt_area_iter_next(area, iova, last);
-		/* Being mapped or unmapped, which looks after itself */
-		if (!area->pages)
-			continue;
-		/* In one go, so that tables with parts of two are read as a whole */
-		for (; next && next->pages && iopt_area_iova(next) == end + 1;
-		     next = iopt_area_iter_next(next, iova, last))
-			end = min(last, iopt_area_last_iova(next));
-		/*
-		 * An entry of the page table may be larger than the range, then
-		 * all of it is recorded; what lies outside waits for whoever asks
-		 * for it.
-		 */
-		rc = domain->dirty_ops->read_and_clear_dirty(domain, first,
-							     end - first + 1,
-							     flags, &bitmap);
-	}
+	if (know_extents(iopt, iova, last))
+		rc = read_known(iopt, domain, iova, last, flags, &bitmap);
+	else
+		rc = read_areas(iopt, domain, iova, last, flags, &bitmap);
 	if (!(flags & IOMMU_DIRTY_NO_CLEAR))
 		iommu_iotlb_sync(domain, &gather);
 	dirty->gather = NULL;

@@ -724,6 +724,7 @@ int iommufd_dirty_init(struct io_pagetable *iopt)
 	INIT_LIST_HEAD(&tracker->attached);
 	INIT_LIST_HEAD(&tracker->stats_node);
 	tracker->allowed = 0;
+	tracker->nr_extents = 0;
 	atomic64_set(&tracker->lost, 0);
 	tracker->ctx = NULL;
 	iommufd_dirty_provider_add(iopt, &tracker->access);
@@ -805,6 +806,7 @@ int iommufd_dirty_map(struct iopt_area *area, struct iopt_pages *pages)
 
 	guard(rwsem_read)(&iopt->iova_rwsem);
 	guard(mutex)(&tracker->lock);
+	tracker->nr_extents = 0;
 	list_for_each_entry(reader, &tracker->readers, node) {
 		rc = populate(reader, area, pages);
 		if (rc)
@@ -881,6 +883,7 @@ void iommufd_dirty_unmap(struct io_pagetable *iopt, unsigned long iova,
 
 	lockdep_assert_held_write(&iopt->iova_rwsem);
 	guard(mutex)(&iopt->dirty.lock);
+	iopt->dirty.nr_extents = 0;
 	list_for_each_entry(provider, &iopt->dirty.providers, node)
 		if (provider->running)
 			collect_from(iopt, provider, iova, last, false, true);
