@@ -29,6 +29,8 @@
 #ifndef __GENERIC_PT_DIRTY_WALK_H
 #define __GENERIC_PT_DIRTY_WALK_H
 
+#include <linux/prefetch.h>
+
 #ifdef PT_ITEM_DIRTY
 
 #define PT_HAS_ITEMS	true

@@ -87,15 +87,17 @@ static inline unsigned int dirty_weight(unsigned long bits)
  * Bits are set from any context by atomic operations: first the bit, then, in the
  * chunk, that its word has some, then the mark.  They are taken the other way round:
  * first the mark, then which words have some, then the bits.  A bit set in between is
- * either taken with the others, or left behind with its mark.  Taking, adding and freeing chunks is serialized by the owner; chunks
- * are freed after a grace period of RCU.
+ * either taken with the others, or left behind with its mark.  Who reads what it has
+ * collected itself needs no marks for that, see struct dirty_cursor.  Taking, adding
+ * and freeing chunks is serialized by the owner; chunks are freed after a grace period
+ * of RCU.
  */
 struct dirty_bitmap {
 	struct xarray chunks;
 	unsigned int shift;
 };
 
-/* Marks that are changed at once: to lock for each costs more than to change it */
+/* Chunks that are gone through at once: to lock, or to wait, for each costs more */
 #define DIRTY_MARKS	32
 
 /**
