@@ -3,6 +3,7 @@
  * The tracker of an IOAS: brings bits from providers to readers
  */
 #include <kunit/visibility.h>
+#include <linux/bitmap.h>
 #include <linux/iommu.h>
 #include <linux/ktime.h>
 #include <linux/percpu.h>
@@ -138,6 +139,9 @@ static void record_word(struct iommufd_dirty_tracker *tracker,
 			struct iommufd_dirty_provider *provider,
 			unsigned long iova, unsigned int shift, u64 bits)
 {
+	DECLARE_BITMAP(map, 64);
+	unsigned int first, end;
+
 	if (shift == provider->shift && BITS_PER_LONG == 64) {
 		flush_word(tracker, provider);
 		provider->iova = iova;
@@ -145,16 +149,11 @@ static void record_word(struct iommufd_dirty_tracker *tracker,
 		return;
 	}
 	/* Larger ones, which are many at once where much was written */
-	while (bits) {
-		unsigned int first = __ffs64(bits);
-		u64 behind = ~bits & (U64_MAX << first);
-		unsigned int end = behind ? __ffs64(behind) : 64;
-
+	bitmap_from_u64(map, bits);
+	for_each_set_bitrange(first, end, map, 64)
 		iommufd_dirty_record_range(tracker, provider,
 					   iova + ((unsigned long)first << shift),
 					   iova + ((unsigned long)end << shift) - 1);
-		bits = end == 64 ? 0 : bits & (U64_MAX << end);
-	}
 }
 
 /**
