@@ -15,6 +15,8 @@
  *			Any of its items may have its dirty bit, also one that lies
  *			outside of the range, so these are decoded.
  *   PT_ITEM_TABLE	bits of which one is set in each entry that points to a table
+ *   PT_ITEM_LARGE	the bit that tells a large leaf entry from one that points to a
+ *			table; 0 where the bits above do
  *   pt_item_make_write_clean(item, entry)
  *			Clear the dirty bit of an item that was read as @entry, dirty
  *
@@ -44,13 +46,25 @@ static __always_inline u64 item_bit(u64 entry, u64 which, unsigned int bit)
 	return (u64)!!(entry & which) << bit;
 }
 
-/* Which of eight items have @which, and in @any all bits that some of them have */
-static __always_inline u64 read_eight(const u64 *item, u64 which, u64 *any)
+/* What has @but counts as empty; a constant, so 0 costs nothing */
+static __always_inline u64 read_item(const u64 *item, u64 but)
 {
-	u64 a = READ_ONCE(item[0]), b = READ_ONCE(item[1]);
-	u64 c = READ_ONCE(item[2]), d = READ_ONCE(item[3]);
-	u64 e = READ_ONCE(item[4]), f = READ_ONCE(item[5]);
-	u64 g = READ_ONCE(item[6]), h = READ_ONCE(item[7]);
+	u64 entry = READ_ONCE(*item);
+
+	return entry & but ? 0 : entry;
+}
+
+/*
+ * Which of eight items have @which and not @but, and in @any all bits that some of
+ * them have
+ */
+static __always_inline u64 read_eight(const u64 *item, u64 which, u64 but,
+				      u64 *any)
+{
+	u64 a = read_item(&item[0], but), b = read_item(&item[1], but);
+	u64 c = read_item(&item[2], but), d = read_item(&item[3], but);
+	u64 e = read_item(&item[4], but), f = read_item(&item[5], but);
+	u64 g = read_item(&item[6], but), h = read_item(&item[7], but);
 	u64 some = a | b | c | d | e | f | g | h;
 
 	*any |= some;
@@ -66,19 +80,20 @@ static __always_inline u64 read_eight(const u64 *item, u64 which, u64 *any)
 
 /* The same of up to 64, from @i to @end; bit 0 is the first of 64 */
 static __always_inline u64 read_word(const u64 *table, unsigned int i,
-				     unsigned int end, u64 which, u64 *any)
+				     unsigned int end, u64 which, u64 but,
+				     u64 *any)
 {
 	u64 bits = 0, entry;
 
 	*any = 0;
 	while (i != end) {
 		if (i % 8 == 0 && end - i >= 8) {
-			bits |= read_eight(table + i, which, any)
+			bits |= read_eight(table + i, which, but, any)
 				<< (i % ITEMS_OF_WORD);
 			i += 8;
 			continue;
 		}
-		entry = READ_ONCE(table[i]);
+		entry = read_item(&table[i], but);
 		*any |= entry;
 		bits |= item_bit(entry, which, i % ITEMS_OF_WORD);
 		i++;
@@ -110,9 +125,9 @@ static inline unsigned int end_of_word(const struct pt_state *pts,
 		   pts->end_index);
 }
 
-/* Which items in the range have @which; false: none */
-static __always_inline bool find_items(const struct pt_state *pts, u64 which,
-				       u64 *words)
+/* Which entries in the range to tables have @which; false: none */
+static __always_inline bool find_tables(const struct pt_state *pts, u64 which,
+					u64 *words)
 {
 	const u64 *table = pt_cur_table(pts, const u64);
 	unsigned int i, end;
@@ -120,7 +135,8 @@ static __always_inline bool find_items(const struct pt_state *pts, u64 which,
 
 	for (i = pts->index; i < pts->end_index; i = end) {
 		end = end_of_word(pts, i);
-		words[i / ITEMS_OF_WORD] = read_word(table, i, end, which, &any);
+		words[i / ITEMS_OF_WORD] = read_word(table, i, end, which,
+						     PT_ITEM_LARGE, &any);
 		some |= words[i / ITEMS_OF_WORD];
 	}
 	return some;
@@ -199,7 +215,7 @@ static inline int __take_accessed(struct pt_range *range, void *arg,
 	int ret;
 
 	_pt_iter_first(&pts);
-	if (!find_items(&pts, PT_TABLE_ACCESSED, words))
+	if (!find_tables(&pts, PT_TABLE_ACCESSED, words))
 		return 0;
 	for (i = next_item(words, 0); i != TABLE_ITEMS;
 	     i = next_item(words, i + 1)) {
@@ -416,14 +432,12 @@ static inline int read_items(struct pt_state *pts,
 		end = end_of_word(pts, i);
 		w = i / ITEMS_OF_WORD;
 		prefetch_word(table, w + WORDS_AHEAD);
-		words[w] = read_word(table, i, end, PT_ITEM_DIRTY, &any);
+		words[w] = read_word(table, i, end, PT_ITEM_DIRTY, 0, &any);
 		if (any & others) {
-			entries[w] = read_word(table, i, end, others, &any);
-			/* Leaf entries are accessed too */
-			if (PT_ITEM_CONTIG)
-				words[w] &= ~entries[w];
-			else
-				entries[w] &= ~words[w];
+			/* Leaf entries are accessed too, and there are many */
+			entries[w] = read_word(table, i, end, others,
+					       PT_ITEM_LARGE, &any);
+			words[w] &= ~entries[w];
 		}
 		some |= words[w];
 		some_others |= entries[w];
