@@ -32,7 +32,7 @@ fi
 kernel_paths
 
 # variant KERNEL MACHINE CHECKS: the name of one build, as in "ours-qemu-debug".
-# CHECKS is empty, "debug" or "kcsan".
+# CHECKS is empty, "debug" or "kcsan"; or "up", which checks nothing and knows one CPU.
 variant()
 {
 	printf '%s-%s%s' "$1" "$2" "${3:+-$3}"
@@ -97,7 +97,7 @@ parse_variant()
 		*) die "--machine is 'qemu' or 'uml', not '${2:-}'" ;;
 		esac
 		parsed=2 ;;
-	--debug|--kcsan)
+	--debug|--kcsan|--up)
 		want_checks=${1#--}
 		parsed=1 ;;
 	*)
