@@ -12,7 +12,9 @@ BY_TABLE = ("vtdss", "amdv1", "x86_64", "armlpae")
 BY_ACCESSED = ("vtdss", "x86_64")
 SOURCES = BY_TABLE + ("vtdss/log", "pull/report", "pull", "push", "push/log", "access/log", "all")
 DIRTS = ("none", "spread", "cluster", "1%", "10%", "all")
-DIRT_NAMES = {"none": "clean", "spread": "0.01 % spread", "cluster": "0.01 % at once",
+# What is read again and again while nobody writes, and what is read once
+READS = ("idle",) + DIRTS
+DIRT_NAMES = {"idle": "idle", "none": "clean", "spread": "0.01 % spread", "cluster": "0.01 % at once",
               "1%": "1 %", "10%": "10 %", "all": "all dirty"}
 
 

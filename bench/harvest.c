@@ -9,7 +9,8 @@
  *	DEVICES	that write to the same memory, each to its share of the pages
  *	GB	of IOVA; all of it is read at once
  *	TASK	none, spread, cluster, 1%, 10%, all: which pages are written before each
- *		read, see dirts[]; fill, map, memory; or limit, that of the machine
+ *		read, see dirts[]; idle: none, and reads follow each other; fill, map,
+ *		memory; or limit, that of the machine
  *
  * Prints for bench/report, times in ns:
  *
@@ -24,6 +25,8 @@
  *	limit tables LEAF GB NS		of the words, 512 around each that is spread
  *	limit ioctl LEAF GB NS		an ioctl that does nothing
  *	none SOURCE			this kernel does not have it
+ *	disturbed TIMES OF		of so many times, somebody else used the core, see
+ *					quiet.h
  *	done
  *
  * on and off: while pages are tracked, or not. No time of a read or of DMA is printed
@@ -42,7 +45,9 @@
 #include <sys/param.h>
 #include <sys/utsname.h>
 
+#include "quiet.h"
 #include "source.h"
+#include "stopwatch.h"
 
 /* Mapped again and again, so that a large guest needs little memory */
 #define MEMORY		(64UL << 20)
@@ -52,6 +57,11 @@
 #define RING_STEP	0x8000UL
 /* How many pages a FILL is measured with at most */
 #define FILL_BYTES	(256UL << 20)
+/* So many times as often as was asked for, if it takes no longer than that */
+#define MORE		8
+#define MORE_NS		200000000ULL
+/* How long idle memory is read, to say how long one of these reads takes */
+#define IDLE_NS		2000000ULL
 
 /* One page of so many is written; or those side by side */
 static const struct dirt {
@@ -244,19 +254,10 @@ static void end(struct bench *b)
 	must(b, "stop tracking", reader_end(&b->reader));
 }
 
-/* What the devices have written since the last call */
-static unsigned long long read_dirty(struct bench *b)
+/* What the devices have written since the last call, is it what was got? */
+static void compare(const struct bench *b)
 {
 	size_t lost = 0, extra = 0;
-	unsigned long long ns;
-	int rc;
-
-	/* touches all of it too: no page fault is measured */
-	memset(b->got, 0, b->pages / 8);
-	ns = now_ns();
-	rc = reader_read(&b->reader, b->got);
-	ns = now_ns() - ns;
-	must(b, "read dirty pages", rc);
 
 	for (size_t i = 0; i < b->pages / 64; i++) {
 		unsigned long want = b->source->all ? ~0ULL : b->want[i];
@@ -269,7 +270,33 @@ static unsigned long long read_dirty(struct bench *b)
 			b->label, lost, extra);
 		exit(1);
 	}
-	return ns;
+}
+
+/* Again and again for so long, or once; how long one takes */
+static unsigned long long read_for(struct bench *b, unsigned long long least,
+				   struct attempt *try)
+{
+	unsigned long long start, ns;
+	unsigned int n = 0;
+
+	/* touches all of it too: no page fault is measured */
+	memset(b->got, 0, b->pages / 8);
+	attempt_begin(try);
+	start = stopwatch_ns();
+	do {
+		must(b, "read dirty pages", reader_read(&b->reader, b->got));
+		ns = stopwatch_ns() - start;
+		n++;
+	} while (ns < least);
+	compare(b);
+	return ns / n;
+}
+
+static void read_dirty(struct bench *b)
+{
+	struct attempt try = {};
+
+	read_for(b, 0, &try);
 }
 
 /* ---- What devices write ---- */
@@ -347,26 +374,59 @@ static void write_pages(struct bench *b, const struct dirt *dirt)
 
 /* ---- What is measured ---- */
 
+static void print_read(const struct bench *b, const char *dirt, size_t pages,
+		       unsigned long long ns)
+{
+	printf("read %s %s %u %zu %s %zu %llu\n", b->source->name,
+	       b->leaf == SZ_4K ? "4K" : "2M", b->devices, b->gb, dirt, pages, ns);
+}
+
+/* What is quick is measured more often: chance has more to do with it */
+static bool more_of(unsigned int n, unsigned int repeats, unsigned long long start)
+{
+	return n < repeats || (n < MORE * repeats && stopwatch_ns() - start < MORE_NS);
+}
+
 static void measure_read(struct bench *b, const struct dirt *dirt)
 {
 	/* to have all of it written is what most of the time goes into */
 	unsigned int repeats = dirt->every == 1 ? MIN(b->repeats, 2U) : b->repeats;
+	unsigned long long start = stopwatch_ns();
 	size_t first, step, nr;
 
 	choose(b, dirt, &first, &step, &nr);
 	clear_want(b);
 	for (size_t i = 0; i < nr; i++)
 		want_page(b, first + i * step);
-	for (unsigned int n = 0; n < repeats; n++) {
-		if (nr)
-			write_pages(b, dirt);
-		printf("read %s %s %u %zu %s %zu %llu\n", b->source->name,
-		       b->leaf == SZ_4K ? "4K" : "2M", b->devices, b->gb,
-		       dirt->name, nr, read_dirty(b));
+	for (unsigned int n = 0; more_of(n, repeats, start); n++) {
+		struct attempt try = {};
+		unsigned long long ns;
+
+		do {
+			if (nr)
+				write_pages(b, dirt);
+			ns = read_for(b, 0, &try);
+		} while (attempt_again(&try));
+		print_read(b, dirt->name, nr, ns);
 	}
 }
 
-static unsigned long long fill(struct bench *b, size_t size, __u64 value)
+static void measure_idle(struct bench *b)
+{
+	clear_want(b);
+	for (unsigned int n = 0; n < b->repeats; n++) {
+		struct attempt try = {};
+		unsigned long long ns;
+
+		do
+			ns = read_for(b, IDLE_NS, &try);
+		while (attempt_again(&try));
+		print_read(b, "idle", 0, ns);
+	}
+}
+
+static unsigned long long fill(struct bench *b, size_t size, __u64 value,
+			       struct attempt *try)
 {
 	unsigned long long ns;
 
@@ -380,9 +440,10 @@ static unsigned long long fill(struct bench *b, size_t size, __u64 value)
 
 		put(b, 0, &desc);
 	}
-	ns = now_ns();
+	attempt_begin(try);
+	ns = stopwatch_ns();
 	run(b);
-	ns = now_ns() - ns;
+	ns = stopwatch_ns() - ns;
 	for (size_t i = 0; i < b->memory; i += sizeof(__u64))
 		if (*(__u64 *)(b->vm.data + i) != value)
 			must(b, "FILL left other data", -EIO);
@@ -398,10 +459,14 @@ static void measure_fill(struct bench *b, const char *when)
 		want_page(b, page);
 	/* one more, which warms up */
 	for (unsigned int n = 0; n <= b->repeats; n++) {
-		unsigned long long ns = fill(b, size, n + 1);
+		struct attempt try = {};
+		unsigned long long ns;
 
-		if (b->reader.on)
-			read_dirty(b);
+		do {
+			ns = fill(b, size, n + 1, &try);
+			if (b->reader.on)
+				read_dirty(b);
+		} while (attempt_again(&try));
 		if (n)
 			printf("fill %s %s %zu %llu\n", b->source->name, when,
 			       size / SZ_4K, ns);
@@ -413,12 +478,17 @@ static void measure_map(struct bench *b, const char *when)
 	unsigned long iova = DATA_IOVA + bytes(b);
 
 	for (unsigned int n = 0; n <= b->repeats; n++) {
-		unsigned long long start = now_ns(), mapped, unmapped;
+		unsigned long long start, mapped, unmapped;
+		struct attempt try = {};
 
-		must(b, "map", vm_map(&b->vm, iova, b->vm.data, b->memory, MAP_RW));
-		mapped = now_ns();
-		must(b, "unmap", vm_unmap(&b->vm, iova, b->memory));
-		unmapped = now_ns();
+		do {
+			attempt_begin(&try);
+			start = stopwatch_ns();
+			must(b, "map", vm_map(&b->vm, iova, b->vm.data, b->memory, MAP_RW));
+			mapped = stopwatch_ns();
+			must(b, "unmap", vm_unmap(&b->vm, iova, b->memory));
+			unmapped = stopwatch_ns();
+		} while (attempt_again(&try));
 		if (!n)
 			continue;
 		printf("map %s %s %zu %llu\n", b->source->name, when,
@@ -482,13 +552,13 @@ static void print_limit(const struct bench *b, const char *what, unsigned long l
 static unsigned long long read_tables(volatile const unsigned long *memory, size_t words,
 				      size_t every)
 {
-	unsigned long long start = now_ns();
+	unsigned long long start = stopwatch_ns();
 
 	for (size_t at = 0, i = 0; at < words; at += every)
 		for (i = MAX(i, at / TABLE_WORDS * TABLE_WORDS);
 		     i < words && i / TABLE_WORDS == at / TABLE_WORDS; i++)
 			(void)memory[i];
-	return now_ns() - start;
+	return stopwatch_ns() - start;
 }
 
 static void read_once(const struct bench *b, const char *what, size_t words, size_t every)
@@ -499,9 +569,16 @@ static void read_once(const struct bench *b, const char *what, size_t words, siz
 		must(b, "get memory", -ENOMEM);
 	memset(memory, 1, words * sizeof(*memory));
 	for (unsigned int n = 0; n < b->repeats; n++) {
-		/* what was read last time leaves the caches, if there is enough of it */
-		read_tables(memory, words, TABLE_WORDS);
-		print_limit(b, what, read_tables(memory, words, every));
+		struct attempt try = {};
+		unsigned long long ns;
+
+		do {
+			/* what was read last time leaves the caches, if there is enough of it */
+			read_tables(memory, words, TABLE_WORDS);
+			attempt_begin(&try);
+			ns = read_tables(memory, words, every);
+		} while (attempt_again(&try));
+		print_limit(b, what, ns);
 	}
 	free(memory);
 }
@@ -509,14 +586,20 @@ static void read_once(const struct bench *b, const char *what, size_t words, siz
 static void measure_ioctl(const struct bench *b)
 {
 	const unsigned int times = 1000;
-	unsigned long long start;
+	unsigned long long ns;
 
 	for (unsigned int n = 0; n < b->repeats; n++) {
-		start = now_ns();
-		for (unsigned int i = 0; i < times; i++)
-			if (!ioctl(b->vm.iommufd, _IO(IOMMUFD_TYPE, 0xff)))
-				must(b, "do nothing", -EEXIST);
-		print_limit(b, "ioctl", (now_ns() - start) / times);
+		struct attempt try = {};
+
+		do {
+			attempt_begin(&try);
+			ns = stopwatch_ns();
+			for (unsigned int i = 0; i < times; i++)
+				if (!ioctl(b->vm.iommufd, _IO(IOMMUFD_TYPE, 0xff)))
+					must(b, "do nothing", -EEXIST);
+			ns = stopwatch_ns() - ns;
+		} while (attempt_again(&try));
+		print_limit(b, "ioctl", ns / times);
 	}
 }
 
@@ -538,6 +621,7 @@ static const struct task {
 	{ "fill", measure_fill, NULL },
 	{ "map", measure_map, NULL },
 	{ "memory", NULL, measure_memory },
+	{ "idle", NULL, measure_idle },
 	{ "limit", NULL, measure_limit },
 };
 
@@ -621,6 +705,7 @@ int main(int argc, char **argv)
 	repeats = optind < argc ? atoi(argv[optind]) : 0;
 	if (repeats < 1)
 		return 2;
+	stopwatch_init();
 	uname(&name);
 	printf("kernel %s\n", name.release);
 	for (int i = optind + 1; i < argc; i++)
@@ -628,6 +713,11 @@ int main(int argc, char **argv)
 			fprintf(stderr, "error: '%s' is no case\n", argv[i]);
 			return 2;
 		}
+	if (!stopwatch_right()) {
+		fprintf(stderr, "error: the CPU's counter and the clock do not agree\n");
+		return 1;
+	}
+	printf("disturbed %u %u\n", attempts_disturbed, attempts);
 	printf("done\n");
 	return 0;
 }
