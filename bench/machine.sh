@@ -6,6 +6,16 @@
 # kernel and its user space are two threads to it, and on two CPUs each system call waits for
 # the other one to wake up. The host keeps its other CPUs for itself.
 
+# How many CPUs of the host are busy before anything begins
+busy_cpus()
+{
+	{ head -n 1 /proc/stat; sleep 1; head -n 1 /proc/stat; } |
+		awk -v hz="$(getconf CLK_TCK)" '
+			{ now = $2 + $3 + $4 + $7 + $8 + $9 }
+			NR == 1 { before = now }
+			END { printf "%.2f\n", (now - before) / hz }'
+}
+
 build_machine()
 {
 	"$bed/build" --machine uml --up --kernel "$1"
