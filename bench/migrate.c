@@ -41,6 +41,7 @@
 #include <liburing.h>
 
 #include "source.h"
+#include "stopwatch.h"
 
 #define MAX_ROUNDS	4
 /* Pages that go together, in how many pieces, and how often that at once */

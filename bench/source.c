@@ -2,7 +2,6 @@
 /* Who knows what devices wrote, and how it is read: see source.h */
 #include <errno.h>
 #include <string.h>
-#include <time.h>
 #include <sys/ioctl.h>
 
 #include "source.h"
@@ -33,14 +32,6 @@ const struct source *find_source(const char *name)
 		if (!strcmp(name, sources[i].name))
 			return &sources[i];
 	return NULL;
-}
-
-unsigned long long now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000000000ULL + ts.tv_nsec;
 }
 
 int reader_attach(struct reader *r)

@@ -67,6 +67,4 @@ int reader_end(struct reader *r);
 /* OR what was written since the last call into @bitmap, a bit a page */
 int reader_read(struct reader *r, unsigned long *bitmap);
 
-unsigned long long now_ns(void);
-
 #endif

@@ -5,7 +5,7 @@
 
 #include "stopwatch.h"
 
-static unsigned long long clock_ns(void)
+unsigned long long now_ns(void)
 {
 	struct timespec ts;
 
@@ -37,10 +37,10 @@ void stopwatch_init(void)
 {
 	unsigned long long ns;
 
-	first_ns = clock_ns();
+	first_ns = now_ns();
 	first_tick = ticks();
 	do {
-		ns = clock_ns() - first_ns;
+		ns = now_ns() - first_ns;
 	} while (ns < LEARN_NS);
 	ns_per_tick = (double)ns / (ticks() - first_tick);
 }
@@ -52,7 +52,7 @@ unsigned long long stopwatch_ns(void)
 
 bool stopwatch_right(void)
 {
-	unsigned long long clock = clock_ns() - first_ns, ours = stopwatch_ns();
+	unsigned long long clock = now_ns() - first_ns, ours = stopwatch_ns();
 
 	return llabs((long long)(clock - ours)) < (long long)clock / 100;
 }
@@ -65,7 +65,7 @@ void stopwatch_init(void)
 
 unsigned long long stopwatch_ns(void)
 {
-	return clock_ns();
+	return now_ns();
 }
 
 bool stopwatch_right(void)

@@ -11,6 +11,8 @@
 
 #include <stdbool.h>
 
+/* The kernel's clock */
+unsigned long long now_ns(void);
 /* Learns how quick the counter is, which takes a moment */
 void stopwatch_init(void);
 /* ns since some time */

@@ -25,7 +25,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
@@ -33,6 +32,7 @@
 
 #include "dsim_user.h"
 #include "dirty_log.h"
+#include "stopwatch.h"
 
 /* Mapped again and again, so that a large guest needs little memory */
 #define MEMORY		(64UL << 20)
@@ -60,14 +60,6 @@ static void must(const struct bench *b, const char *what, int rc)
 		return;
 	fprintf(stderr, "error: %zu GB: %s: %s\n", b->gb, what, strerror(-rc));
 	exit(1);
-}
-
-static unsigned long long now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000000000ULL + ts.tv_nsec;
 }
 
 static void setup(struct bench *b)
