@@ -272,17 +272,18 @@ static void compare(const struct bench *b)
 	}
 }
 
-/* Again and again for so long, or once; how long one takes */
-static unsigned long long read_for(struct bench *b, unsigned long long least,
-				   struct attempt *try)
+/* Touches all of it too: no page fault is measured */
+static void clear_got(struct bench *b)
 {
-	unsigned long long start, ns;
+	memset(b->got, 0, b->pages / 8);
+}
+
+/* Again and again for so long, or once; how long one takes */
+static unsigned long long read_for(struct bench *b, unsigned long long least)
+{
+	unsigned long long start = stopwatch_ns(), ns;
 	unsigned int n = 0;
 
-	/* touches all of it too: no page fault is measured */
-	memset(b->got, 0, b->pages / 8);
-	attempt_begin(try);
-	start = stopwatch_ns();
 	do {
 		must(b, "read dirty pages", reader_read(&b->reader, b->got));
 		ns = stopwatch_ns() - start;
@@ -294,9 +295,8 @@ static unsigned long long read_for(struct bench *b, unsigned long long least,
 
 static void read_dirty(struct bench *b)
 {
-	struct attempt try = {};
-
-	read_for(b, 0, &try);
+	clear_got(b);
+	read_for(b, 0);
 }
 
 /* ---- What devices write ---- */
@@ -405,7 +405,9 @@ static void measure_read(struct bench *b, const struct dirt *dirt)
 		do {
 			if (nr)
 				write_pages(b, dirt);
-			ns = read_for(b, 0, &try);
+			clear_got(b);
+			attempt_begin(&try);
+			ns = read_for(b, 0);
 		} while (attempt_again(&try));
 		print_read(b, dirt->name, nr, ns);
 	}
@@ -418,9 +420,11 @@ static void measure_idle(struct bench *b)
 		struct attempt try = {};
 		unsigned long long ns;
 
-		do
-			ns = read_for(b, IDLE_NS, &try);
-		while (attempt_again(&try));
+		do {
+			clear_got(b);
+			attempt_begin(&try);
+			ns = read_for(b, IDLE_NS);
+		} while (attempt_again(&try));
 		print_read(b, "idle", 0, ns);
 	}
 }
