@@ -527,7 +527,7 @@ def main():
         parser.error(f"--break {args.broken} is for the device '{BROKEN[args.broken]}'")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(2))
 
-    result, error = None, None
+    result, errors = None, []
     for attempt in (1, 2):
         logs = (f"{args.logs}/{'+'.join(args.devices)}-{args.format}-{args.leaf}-"
                 f"{args.broken}-{attempt}")
@@ -539,16 +539,16 @@ def main():
                 result = scenario(args, logs, cleanup)
             break
         except Stall as e:
-            error = e
+            errors.append(str(e))
             if attempt == 1:
                 progress(f"STALLED: {e}; logs: {logs}; the whole migration is tried once more")
         except Failure as e:
-            error = e
+            errors.append(str(e))
             break
     if not result:
-        print(f"demo: {error}; logs: {logs}", file=sys.stderr)
-        result = {"verdict": "FAILED", "why": str(error), "format": args.format,
-                  "leaf": args.leaf, "broken": args.broken}
+        print(f"demo: {errors[-1]}; logs: {logs}", file=sys.stderr)
+        result = {"verdict": "FAILED", "why": "; before that, ".join(reversed(errors)),
+                  "format": args.format, "leaf": args.leaf, "broken": args.broken}
     else:
         table(result)
         if result["verdict"] != "OK":

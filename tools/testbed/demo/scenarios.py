@@ -69,7 +69,10 @@ def main():
                   f"downtime {result['downtime_ms']} ms, attempts {result['attempts']}", flush=True)
         if not good:
             print(f"# status {status}, {result['verdict']}: {result.get('why', '')}; "
-                  f"log: {base}.out", flush=True)
+                  f"log: {base}.out, its end:", flush=True)
+            with open(base + ".out", errors="replace") as out:
+                for line in out.read().splitlines()[-12:]:
+                    print(f"#   {line}", flush=True)
         number += 1
     return 1 if failed else 0
 

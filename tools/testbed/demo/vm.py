@@ -3,7 +3,6 @@
 
 Every wait here has a limit and ends at once when the QEMU is gone.
 """
-import contextlib
 import json
 import re
 import socket
@@ -37,32 +36,50 @@ def connect(path, limit, alive):
 
 
 class Monitor:
-    """QMP, one command at a time; events are of no interest."""
+    """QMP, one command at a time.
 
-    def __init__(self, sock, name):
+    Of events only one matters, that of a guest that ended: it says why.  gone()
+    tells what became of a QEMU that closed its monitor.
+    """
+
+    def __init__(self, sock, name, gone):
         self.name = name
         self.sock = sock
+        self.gone = gone
+        self.shutdown = None
+        self.doing = "the greeting"
         self.file = sock.makefile("rw")
         self.sock.settimeout(60)
         self._read()
         self("qmp_capabilities")
 
+    def _closed(self):
+        return Stall(f"{self.name}: closed its monitor at {self.doing}" +
+                     (f", its guest ended ({self.shutdown})" if self.shutdown else "") +
+                     f"; {self.gone()}")
+
     def _read(self):
         try:
             line = self.file.readline()
+        except TimeoutError as e:
+            raise Stall(f"{self.name}: no answer from its monitor to {self.doing}") from e
         except OSError as e:
-            raise Stall(f"{self.name}: no answer from its monitor") from e
+            raise self._closed() from e
         if not line:
-            raise Stall(f"{self.name}: closed its monitor")
-        return json.loads(line)
+            raise self._closed()
+        answer = json.loads(line)
+        if answer.get("event") == "SHUTDOWN":
+            self.shutdown = answer.get("data", {}).get("reason", "no reason given")
+        return answer
 
     def __call__(self, command, **arguments):
+        self.doing = command
         try:
             self.file.write(json.dumps({"execute": command,
                                         "arguments": arguments}) + "\n")
             self.file.flush()
         except OSError as e:
-            raise Stall(f"{self.name}: closed its monitor") from e
+            raise self._closed() from e
         while True:
             answer = self._read()
             if "return" in answer:
@@ -124,28 +141,41 @@ class Vm:
             log.flush()
             self.process = subprocess.Popen(command, stdout=log, stderr=log,
                                             stdin=subprocess.DEVNULL)
+        self.console = None
         try:
             self.console = Console(connect(serial, 20, self.alive))
-            self.qmp = Monitor(connect(qmp, 20, self.alive), name)
-        except BaseException:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(1)
-            status = self.process.poll()
+            self.qmp = Monitor(connect(qmp, 20, self.alive), name, self.gone)
+        except BaseException as e:
+            ended = self.process.poll() is not None
             self.kill()
-            if status is not None:      # it could not even start: no use in trying again
-                raise Failure(f"{name}: QEMU ended with status {status}: {self.last_words()}") \
-                    from None
+            if ended:       # it could not even start: no use in trying again
+                raise Failure(str(e)) from None
             raise
 
     def alive(self):
-        status = self.process.poll()
-        if status is not None:
-            raise Stall(f"{self.name}: QEMU ended with status {status}: {self.last_words()}")
+        if self.process.poll() is not None:
+            raise Stall(f"{self.name}: {self.gone()}")
+
+    def gone(self):
+        """The last that is known of a QEMU that went away, or is about to.
+
+        On its way out it gives back what its devices had mapped, which takes a while.
+        """
+        try:
+            fate = f"QEMU ended with status {self.process.wait(20)}"
+        except subprocess.TimeoutExpired:
+            fate = "QEMU goes on, or hangs in its end"
+        return (f"{fate}, its last words: {self.last_words()}; "
+                f"the guest's: {self.last_line()}")
 
     def last_words(self):
         with open(self.log, errors="replace") as log:
             lines = log.read().splitlines()[1:]
-        return lines[-1] if lines else "it said nothing"
+        return lines[-1] if lines else "none"
+
+    def last_line(self):
+        said = [line for line in self.console.lines if line] if self.console else []
+        return said[-1] if said else "none"
 
     def hear(self, pattern, limit, since=0):
         """Wait for a line of the guest; its own word of an error ends the wait."""
@@ -160,9 +190,8 @@ class Vm:
                 raise Failure(f"{self.name}: the guest says: {error[0].group(0)}")
             self.alive()
             if time.monotonic() > end:
-                last = console.lines[-1] if console.lines else "nothing"
                 raise Stall(f"{self.name}: no '{pattern}' from the guest in {limit} s; "
-                            f"its last line: {last}")
+                            f"its last line: {self.last_line()}")
             with console.changed:
                 console.changed.wait(0.2)
 
