@@ -67,6 +67,8 @@ def main():
             print(f"# verdict {result['verdict']}, {result['rounds']} rounds, "
                   f"{result['pages_reported']} pages reported, {result['differ']} differ, "
                   f"downtime {result['downtime_ms']} ms, attempts {result['attempts']}", flush=True)
+        for attempt, why in enumerate(result.get("stalled", ()), 1):
+            print(f"# attempt {attempt} stalled: {why}", flush=True)
         if not good:
             print(f"# status {status}, {result['verdict']}: {result.get('why', '')}; "
                   f"log: {base}.out, its end:", flush=True)

@@ -143,13 +143,10 @@ class Vm:
                                             stdin=subprocess.DEVNULL)
         self.console = None
         try:
-            self.console = Console(connect(serial, 20, self.alive))
-            self.qmp = Monitor(connect(qmp, 20, self.alive), name, self.gone)
-        except BaseException as e:
-            ended = self.process.poll() is not None
+            self.console = Console(connect(serial, 60, self.alive))
+            self.qmp = Monitor(connect(qmp, 60, self.alive), name, self.gone)
+        except BaseException:
             self.kill()
-            if ended:       # it could not even start: no use in trying again
-                raise Failure(str(e)) from None
             raise
 
     def alive(self):

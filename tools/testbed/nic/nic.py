@@ -252,7 +252,7 @@ def main():
 
     print("TAP version 13", flush=True)
     result, error = None, None
-    for attempt in (1, 2):
+    for attempt in range(1, demo.ATTEMPTS + 1):
         logs = f"{args.logs}/nic-{attempt}"
         os.makedirs(logs, exist_ok=True)
         try:
@@ -262,8 +262,9 @@ def main():
             break
         except Stall as e:
             error = e
-            if attempt == 1:
-                progress(f"STALLED: {e}; logs: {logs}; tried once more")
+            if attempt < demo.ATTEMPTS:
+                progress(f"STALLED: {e}; logs: {logs}; tried again")
+                time.sleep(demo.PAUSE)
         except Failure as e:
             error = e
             break
