@@ -241,7 +241,8 @@ enum iommu_dirty_log_alloc_flags {
  * @file_start: With IOMMU_DIRTY_LOG_FILE: offset in the file of what bit 0
  *              stands for, a multiple of the system's page size. Else 0.
  * @fd: With IOMMU_DIRTY_LOG_FILE: the file, the same as that of
- *      IOMMU_IOAS_MAP_FILE, or another one opened on the same memory. Else 0.
+ *      IOMMU_IOAS_MAP_FILE, or another one opened on the same memory: of a memfd,
+ *      tmpfs or hugetlbfs; others fail with EINVAL. Else 0.
  * @eventfd: With IOMMU_DIRTY_LOG_EVENTFD: an eventfd. Else 0.
  * @threshold: With IOMMU_DIRTY_LOG_EVENTFD: it is signalled each time that this
  *             many more bits have been set, at least 1. Else 0.

@@ -5,12 +5,14 @@
 #include <linux/bits.h>
 #include <linux/eventfd.h>
 #include <linux/file.h>
+#include <linux/hugetlb.h>
 #include <linux/log2.h>
 #include <linux/mm.h>
 #include <linux/overflow.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/user.h>
+#include <linux/shmem_fs.h>
 #include <linux/vmalloc.h>
 #include <trace/events/iommufd_dirty.h>
 #include <uapi/linux/iommufd.h>
@@ -316,6 +318,9 @@ static int get_parts(struct iommufd_dirty_log *log, struct iommufd_ucmd *ucmd,
 		log->file = fget(cmd->fd);
 		if (!log->file)
 			return -EBADF;
+		/* Nothing else can be mapped; and others may hold this very iommufd */
+		if (!shmem_file(log->file) && !is_file_hugepages(log->file))
+			return -EINVAL;
 	}
 	if (log->flags & IOMMU_DIRTY_LOG_EVENTFD) {
 		struct eventfd_ctx *event = eventfd_ctx_fdget(cmd->eventfd);
@@ -349,6 +354,15 @@ static int alloc_mmap(struct iommufd_dirty_log *log, unsigned long *offset)
 	return 0;
 }
 
+static void free_mmap(struct iommufd_dirty_log *log)
+{
+	if (log->mmap)
+		mtree_erase(&log->ictx->mt_mmap,
+			    log->mmap->vm_pgoff << PAGE_SHIFT);
+	kfree(log->mmap);
+	log->mmap = NULL;
+}
+
 static int respond(struct iommufd_dirty_log *log, struct iommufd_ucmd *ucmd,
 		   struct iommu_dirty_log_alloc *cmd)
 {
@@ -356,8 +370,8 @@ static int respond(struct iommufd_dirty_log *log, struct iommufd_ucmd *ucmd,
 	int rc;
 
 	/*
-	 * Nobody maps it before nothing can fail any more: without users there is
-	 * nothing to be found at its offset.
+	 * Nobody maps it before nothing can fail any more, nor when something did:
+	 * without users there is nothing to be found at its offset.
 	 */
 	refcount_set(&log->obj.users, 0);
 	rc = alloc_mmap(log, &offset);
@@ -368,6 +382,8 @@ static int respond(struct iommufd_dirty_log *log, struct iommufd_ucmd *ucmd,
 		cmd->out_summary_offset = dirty_log_bits_summary(log->bits.nr);
 		rc = iommufd_ucmd_respond(ucmd, sizeof(*cmd));
 	}
+	if (rc)
+		free_mmap(log);
 	refcount_set(&log->obj.users, 1);
 	return rc;
 }
@@ -414,10 +430,7 @@ void iommufd_dirty_log_destroy(struct iommufd_object *obj)
 {
 	struct iommufd_dirty_log *log = to_log(obj);
 
-	if (log->mmap)
-		mtree_erase(&log->ictx->mt_mmap,
-			    log->mmap->vm_pgoff << PAGE_SHIFT);
-	kfree(log->mmap);
+	free_mmap(log);
 	/* At once: it gets no new feeds, and an IOAS that goes leaves none behind */
 	scoped_guard(mutex, &log->ictx->dirty.lock) {
 		list_del_init(&log->node);

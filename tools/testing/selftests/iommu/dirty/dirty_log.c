@@ -6,11 +6,14 @@
  */
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -103,9 +106,13 @@ TEST_F(log, bad_alloc)
 		uint64_t more;
 	} c;
 	int memfd = memfd_create("log", MFD_CLOEXEC);
+	int null = open("/dev/null", O_RDWR);
 	struct dlog other;
+	int ends[2];
 
 	ASSERT_LE(0, memfd);
+	ASSERT_LE(0, null);
+	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, ends));
 	ASSERT_EQ(0, dlog_open(&other, vm->iommufd, &self->good));
 
 #define BAD(_rc, ...)                                                          \
@@ -193,6 +200,11 @@ TEST_F(log, bad_alloc)
 	BAD_FILE(-EBADF, c.cmd.fd = -1);
 	BAD_FILE(-EBADF, c.cmd.fd = 12345);
 	BAD_FILE(-EBADF, c.cmd.flags |= USER; c.cmd.fd = -1);
+	/* what can never be mapped, and may hold the iommufd that it is of */
+	BAD_FILE(-EINVAL, c.cmd.fd = vm->iommufd);
+	BAD_FILE(-EINVAL, c.cmd.fd = ends[0]);
+	BAD_FILE(-EINVAL, c.cmd.flags |= USER; c.cmd.fd = ends[1]);
+	BAD_FILE(-EINVAL, c.cmd.fd = null);
 	BAD_EVENT(-EBADF, c.cmd.eventfd = -1);
 	BAD_EVENT(-EBADF, c.cmd.eventfd = 12345);
 	BAD_EVENT(-EINVAL, c.cmd.eventfd = memfd);
@@ -207,6 +219,9 @@ TEST_F(log, bad_alloc)
 	BAD_FILE(0, c.cmd.flags |= USER; c.cmd.start = SZ_4K;
 		 c.cmd.file_start = 7 * SZ_4K);
 #undef BAD
+	close(ends[0]);
+	close(ends[1]);
+	close(null);
 	close(memfd);
 }
 
@@ -226,6 +241,62 @@ TEST_F(log, answer_is_lost)
 	EXPECT_EQ(EFAULT, errno);
 	/* no log is left that holds the IOAS */
 	EXPECT_EQ(0, vm_destroy_object(vm, vm->ioas));
+	munmap(cmd, SZ_4K);
+}
+
+struct mapper {
+	int iommufd;
+	size_t length;
+	atomic_bool end;
+	unsigned int mapped;
+};
+
+static void *map_on(void *data)
+{
+	struct mapper *m = data;
+	void *p;
+
+	while (!m->end) {
+		/* where the first log of an iommufd is */
+		p = mmap(NULL, m->length, PROT_READ, MAP_SHARED, m->iommufd,
+			 SZ_4K);
+		if (p == MAP_FAILED)
+			continue;
+		m->mapped++;
+		munmap(p, m->length);
+	}
+	return NULL;
+}
+
+/* Nor is there anything to be mapped, at any moment, by who guesses where it will be */
+TEST_F(log, answer_is_lost_and_mapped)
+{
+	struct mapper m = { .iommufd = self->vm.iommufd, .length = 2 * SZ_4K };
+	struct iommu_dirty_log_alloc *cmd;
+	struct dlog log;
+	pthread_t thread;
+	void *p;
+
+	/* the guess is right */
+	ASSERT_EQ(0, dlog_open(&log, m.iommufd, &self->good));
+	EXPECT_EQ(m.length, log.size);
+	p = mmap(NULL, m.length, PROT_READ, MAP_SHARED, m.iommufd, SZ_4K);
+	EXPECT_NE(MAP_FAILED, p);
+	munmap(p, m.length);
+	dlog_close(&log);
+
+	cmd = mmap(NULL, SZ_4K, PROT_READ | PROT_WRITE,
+		   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, cmd);
+	*cmd = self->good;
+	cmd->size = sizeof(*cmd);
+	ASSERT_EQ(0, mprotect(cmd, SZ_4K, PROT_READ));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, map_on, &m));
+	for (unsigned int i = 0; i < 3000; i++)
+		ASSERT_EQ(-1, ioctl(m.iommufd, IOMMU_DIRTY_LOG_ALLOC, cmd));
+	m.end = true;
+	pthread_join(thread, NULL);
+	EXPECT_EQ(0, m.mapped);
 	munmap(cmd, SZ_4K);
 }
 
