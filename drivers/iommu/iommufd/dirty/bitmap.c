@@ -14,6 +14,49 @@
 static struct kmem_cache *chunk_cache;
 
 /**
+ * dirty_chunk_is_pending() - Whether the chunk that was found has its mark
+ * @xas: has found it, under RCU and without the xarray's lock
+ * @chunk: the chunk
+ *
+ * The tree may change its shape at any moment.  Then what was looked at is another
+ * one's mark, or one that nobody clears any more; but then the chunk is no longer
+ * found there, and that is seen after the mark was.
+ *
+ * Context: any, after a full barrier that is after the bits.
+ *
+ * Return: true when it does; false when it may not.
+ */
+VISIBLE_IF_KUNIT bool dirty_chunk_is_pending(struct xa_state *xas,
+					     const struct dirty_chunk *chunk)
+{
+	if (!xas_get_mark(xas, PENDING))
+		return false;
+	/* Pairs with the xarray's lock, between a change of shape and a mark */
+	smp_rmb();
+	return xas_reload(xas) == chunk;
+}
+EXPORT_SYMBOL_IF_KUNIT(dirty_chunk_is_pending);
+
+static void set_pending(struct dirty_bitmap *bitmap, unsigned long index)
+{
+	unsigned long flags;
+
+	xa_lock_irqsave(&bitmap->chunks, flags);
+	__xa_set_mark(&bitmap->chunks, index, PENDING);
+	xa_unlock_irqrestore(&bitmap->chunks, flags);
+}
+
+static struct dirty_chunk *find_chunk(struct xa_state *xas)
+{
+	struct dirty_chunk *chunk;
+
+	do {
+		chunk = xas_load(xas);
+	} while (xas_retry(xas, chunk));
+	return chunk;
+}
+
+/**
  * dirty_chunk_pending() - There may be something to take from a chunk
  * @bitmap: the bitmap
  * @index: of the chunk
@@ -22,13 +65,15 @@ static struct kmem_cache *chunk_cache;
  */
 void dirty_chunk_pending(struct dirty_bitmap *bitmap, unsigned long index)
 {
-	unsigned long flags;
+	XA_STATE(xas, &bitmap->chunks, index);
+	struct dirty_chunk *chunk;
 
-	if (xa_get_mark(&bitmap->chunks, index, PENDING))
-		return;
-	xa_lock_irqsave(&bitmap->chunks, flags);
-	__xa_set_mark(&bitmap->chunks, index, PENDING);
-	xa_unlock_irqrestore(&bitmap->chunks, flags);
+	scoped_guard(rcu) {
+		chunk = find_chunk(&xas);
+		if (!chunk || dirty_chunk_is_pending(&xas, chunk))
+			return;
+	}
+	set_pending(bitmap, index);
 }
 
 /**
@@ -213,15 +258,13 @@ bool dirty_bitmap_set(struct dirty_bitmap *bitmap, unsigned long iova,
 	guard(rcu)();
 	for (;; index++) {
 		xas_set(&xas, index);
-		do {
-			chunk = xas_load(&xas);
-		} while (xas_retry(&xas, chunk));
+		chunk = find_chunk(&xas);
 		if (chunk) {
 			chunk_push(chunk, first_bit(bitmap, index, iova),
 				   last_bit(bitmap, index, last));
 			/* Marked already, most times: no second walk to see it */
-			if (!xas_get_mark(&xas, PENDING))
-				dirty_chunk_pending(bitmap, index);
+			if (!dirty_chunk_is_pending(&xas, chunk))
+				set_pending(bitmap, index);
 		} else {
 			complete = false;
 		}

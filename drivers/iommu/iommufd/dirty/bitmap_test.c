@@ -13,7 +13,7 @@
 #include <linux/sizes.h>
 #include <linux/uaccess.h>
 
-#include "dirty.h"
+#include "chunk.h"
 
 #define SHIFT		12
 #define CHUNK		SZ_16M		/* of IOVA, with that shift */
@@ -639,6 +639,46 @@ static void each_mark_is_taken(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, s->lost);
 }
 
+static struct dirty_chunk *find(struct xa_state *xas)
+{
+	guard(rcu)();
+	return xas_load(xas);
+}
+
+static bool is_pending(struct xa_state *xas, const struct dirty_chunk *chunk)
+{
+	guard(rcu)();
+	return dirty_chunk_is_pending(xas, chunk);
+}
+
+/* A chunk that is found as the only one has the mark of all; then it is not alone */
+static void mark_is_its_own(struct kunit *test)
+{
+	struct dirty_bitmap *bitmap = kunit_kzalloc(test, sizeof(*bitmap),
+						    GFP_KERNEL);
+	XA_STATE(before, &bitmap->chunks, 0);
+	XA_STATE(after, &bitmap->chunks, 0);
+	struct dirty_chunk *chunk;
+
+	KUNIT_ASSERT_NOT_NULL(test, bitmap);
+	dirty_bitmap_init(bitmap, SHIFT);
+	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, destroy_action,
+							   bitmap));
+	KUNIT_ASSERT_EQ(test, 0, dirty_bitmap_populate(bitmap, 0, 0));
+	chunk = find(&before);
+	KUNIT_ASSERT_NOT_NULL(test, chunk);
+	KUNIT_EXPECT_FALSE(test, is_pending(&before, chunk));
+
+	KUNIT_ASSERT_EQ(test, 0, dirty_bitmap_populate(bitmap, CHUNK, CHUNK));
+	KUNIT_ASSERT_TRUE(test, dirty_bitmap_set(bitmap, CHUNK, CHUNK));
+	KUNIT_EXPECT_FALSE(test, is_pending(&before, chunk));
+
+	KUNIT_ASSERT_PTR_EQ(test, chunk, find(&after));
+	KUNIT_EXPECT_FALSE(test, is_pending(&after, chunk));
+	KUNIT_ASSERT_TRUE(test, dirty_bitmap_set(bitmap, 0, 0));
+	KUNIT_EXPECT_TRUE(test, is_pending(&after, chunk));
+}
+
 static struct kunit_case bitmap_cases[] = {
 	KUNIT_CASE(empty_is_clean),
 	KUNIT_CASE(each_edge),
@@ -653,6 +693,7 @@ static struct kunit_case bitmap_cases[] = {
 	KUNIT_CASE(cursor_ors_words),
 	KUNIT_CASE_SLOW(found_without_marks),
 	KUNIT_CASE(prune_frees_what_is_clean),
+	KUNIT_CASE(mark_is_its_own),
 	KUNIT_CASE_SLOW(none_lost_none_invented),
 	KUNIT_CASE_SLOW(each_mark_is_taken),
 	{}

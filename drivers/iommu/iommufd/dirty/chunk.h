@@ -106,6 +106,10 @@ static inline unsigned int last_bit(const struct dirty_bitmap *bitmap,
 }
 
 void dirty_chunk_pending(struct dirty_bitmap *bitmap, unsigned long index);
+#if IS_ENABLED(CONFIG_KUNIT)
+bool dirty_chunk_is_pending(struct xa_state *xas,
+			    const struct dirty_chunk *chunk);
+#endif
 bool dirty_parts_make_room(struct dirty_parts *parts);
 
 #endif
