@@ -361,7 +361,8 @@ int dirty_feed_map(struct iommufd_dirty_feed *feed, struct iopt_area *area,
 	span.last = iova + (min(end, start + (feed->log->length - 1)) - first);
 	span.offset = first - start;
 	rc = mtree_store_range(&feed->map, span.iova, span.last,
-			       to_entry(span.iova, span.offset), GFP_KERNEL);
+			       to_entry(span.iova, span.offset),
+			       GFP_KERNEL_ACCOUNT);
 	if (!rc)
 		note_largest(feed, &span);
 	return rc;
@@ -388,7 +389,7 @@ void dirty_feed_unmap(struct iommufd_dirty_feed *feed, unsigned long iova,
 	forget_largest(feed, iova, last);
 	mas_lock(&mas);
 	/* Unmapping can't fail; a part of an entry splits it, which takes memory */
-	WARN_ON(mas_store_gfp(&mas, NULL, GFP_KERNEL | __GFP_NOFAIL));
+	WARN_ON(mas_store_gfp(&mas, NULL, GFP_KERNEL_ACCOUNT | __GFP_NOFAIL));
 	mas_unlock(&mas);
 }
 

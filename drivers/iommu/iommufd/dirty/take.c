@@ -391,15 +391,20 @@ static unsigned long list_pages(struct transfer *t, unsigned long *numbers)
 	for (i = 0; i != t->parts->nr; i++) {
 		struct dirty_part *p = &t->parts->part[i];
 		unsigned long end = user_page_of(t, bit_last(t, p->index,
-							     p->last));
+							     p->last)) + 1;
 
-		number = user_page_of(t, bit_iova(t, p->index, p->first));
-		for (number = max(number, next); number <= end; number++) {
-			if (numbers)
-				numbers[nr] = number;
-			nr++;
+		number = max(user_page_of(t, bit_iova(t, p->index, p->first)),
+			     next);
+		if (number >= end)
+			continue;
+		next = end;
+		if (!numbers) {
+			nr += end - number;
+			continue;
 		}
-		next = max(next, end + 1);
+		while (number != end)
+			numbers[nr++] = number++;
+		cond_resched();
 	}
 	return nr;
 }
@@ -413,9 +418,9 @@ static int pin_pages(struct transfer *t)
 
 	t->nr_pages = list_pages(t, NULL);
 	t->numbers = kvmalloc_array(t->nr_pages, sizeof(*t->numbers),
-				    GFP_KERNEL_ACCOUNT);
+				    GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 	t->pages = kvmalloc_array(t->nr_pages, sizeof(*t->pages),
-				  GFP_KERNEL_ACCOUNT);
+				  GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 	if (!t->numbers || !t->pages)
 		return -ENOMEM;
 	list_pages(t, t->numbers);
