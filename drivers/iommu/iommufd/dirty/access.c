@@ -122,7 +122,7 @@ int iommufd_dirty_access_pin(struct io_pagetable *iopt,
 	if (!new)
 		return -ENOMEM;
 
-	scoped_guard(spinlock, &tracker->pins_lock) {
+	scoped_guard(mutex, &tracker->pins_lock) {
 		pin = find_pin(tracker, access, iova, last);
 		if (!pin) {
 			pin = new;
@@ -169,7 +169,7 @@ void iommufd_dirty_access_unpin(struct io_pagetable *iopt,
 	struct dirty_pin *pin;
 
 	/* Marked while it is still found: no read comes in between */
-	guard(spinlock)(&tracker->pins_lock);
+	guard(mutex)(&tracker->pins_lock);
 	pin = find_pin(tracker, access, iova, last);
 	if (!pin)
 		return;
@@ -197,12 +197,27 @@ void iommufd_dirty_access_pin_failed(struct io_pagetable *iopt,
 	struct iommufd_dirty_tracker *tracker = &iopt->dirty;
 	struct dirty_pin *pin;
 
-	guard(spinlock)(&tracker->pins_lock);
+	guard(mutex)(&tracker->pins_lock);
 	pin = find_pin(tracker, access, iova, last);
 	if (WARN_ON(!pin))
 		return;
 	pin->writes -= write;
 	put_pin(tracker, pin);
+}
+
+/* What is mapped of a pin: it is known before it is known whether all of it is */
+static void record_pin(struct io_pagetable *iopt,
+		       struct iommufd_dirty_provider *provider,
+		       unsigned long iova, unsigned long last)
+{
+	struct iopt_area *area;
+
+	for (area = iopt_area_iter_first(iopt, iova, last); area;
+	     area = iopt_area_iter_next(area, iova, last))
+		if (area->pages && (area->iommu_prot & IOMMU_WRITE))
+			iommufd_dirty_record_range(&iopt->dirty, provider,
+						   max(iova, iopt_area_iova(area)),
+						   min(last, iopt_area_last_iova(area)));
 }
 
 /* What is pinned to be written may be written at any time */
@@ -213,14 +228,12 @@ static int access_collect(struct io_pagetable *iopt,
 	struct iommufd_dirty_tracker *tracker = &iopt->dirty;
 	struct interval_tree_node *node;
 
-	guard(spinlock)(&tracker->pins_lock);
+	guard(mutex)(&tracker->pins_lock);
 	for (node = interval_tree_iter_first(&tracker->pins, iova, last); node;
 	     node = interval_tree_iter_next(node, iova, last)) {
-		if (!container_of(node, struct dirty_pin, node)->writes)
-			continue;
-		iommufd_dirty_record_range(tracker, provider,
-					   max(iova, node->start),
-					   min(last, node->last));
+		if (container_of(node, struct dirty_pin, node)->writes)
+			record_pin(iopt, provider, max(iova, node->start),
+				   min(last, node->last));
 	}
 	return 0;
 }
@@ -246,7 +259,7 @@ int iommufd_dirty_access_init(struct iommufd_dirty_tracker *tracker)
 
 	if (!pushed)
 		return -ENOMEM;
-	spin_lock_init(&tracker->pins_lock);
+	mutex_init(&tracker->pins_lock);
 	tracker->pins = RB_ROOT_CACHED;
 	*provider = (struct iommufd_dirty_provider){
 		.ops = &access_ops,

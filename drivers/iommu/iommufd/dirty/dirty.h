@@ -505,7 +505,7 @@ struct iommufd_dirty_tracker {
 	unsigned int nr_extents;
 
 	struct iommufd_dirty_provider access;
-	spinlock_t pins_lock;
+	struct mutex pins_lock;
 	struct rb_root_cached pins;
 
 	atomic64_t lost;

@@ -746,6 +746,7 @@ void iommufd_dirty_destroy(struct io_pagetable *iopt)
 	WARN_ON(!list_empty(&tracker->providers));
 	WARN_ON(!list_empty(&tracker->attached));
 	WARN_ON(!RB_EMPTY_ROOT(&tracker->pins.rb_root));
+	mutex_destroy(&tracker->pins_lock);
 	mutex_destroy(&tracker->lock);
 }
 EXPORT_SYMBOL_IF_KUNIT(iommufd_dirty_destroy);

@@ -686,6 +686,70 @@ static void accesses_mark(struct kunit *test)
 	expect_none(test, 0);
 }
 
+/* A pin is known before it is known that it ends in a hole, or where nothing is */
+static void accesses_pin_what_is_not_there(struct kunit *test)
+{
+	struct iommufd_access *access = kunit_kzalloc(test, sizeof(*access),
+						      GFP_KERNEL);
+	unsigned long last = page(NR) + SZ_64M;
+	u8 *got = kunit_kzalloc(test, NR, GFP_KERNEL);
+	unsigned int i;
+
+	KUNIT_ASSERT_NOT_NULL(test, access);
+	KUNIT_ASSERT_NOT_NULL(test, got);
+	KUNIT_ASSERT_EQ(test, 0, start(0, &fix->hwpt[0]));
+	KUNIT_ASSERT_EQ(test, 0, iommufd_dirty_access_pin(iopt(), access,
+							  page(HOLE - 3), last,
+							  true));
+	read_raw(test, 0, true, got);
+	for (i = 0; i != NR; i++)
+		KUNIT_EXPECT_EQ(test, got[i],
+				(i >= HOLE - 3 && i < HOLE) || i >= BEHIND);
+	/* What must not be written is not, whoever asked for it */
+	fix->area[1].iommu_prot = IOMMU_READ;
+	expect(test, 0, true, HOLE - 3, HOLE);
+	fix->area[1].iommu_prot |= IOMMU_WRITE;
+	KUNIT_EXPECT_EQ(test, 0, atomic64_read(&iopt()->dirty.lost));
+	iommufd_dirty_access_unpin(iopt(), access, page(HOLE - 3), last);
+}
+
+/* So much that a read has to make room for what it finds */
+static void accesses_pin_much(struct kunit *test)
+{
+	struct iommufd_access *access = kunit_kzalloc(test, sizeof(*access),
+						      GFP_KERNEL);
+	struct iopt_area *area = kunit_kzalloc(test, sizeof(*area), GFP_KERNEL);
+	struct dirty_user_bitmap user = {
+		.iova = SZ_2G,
+		.last = SZ_2G + SZ_1G - 1,
+		.shift = ilog2(SZ_16M),
+		.data = fix->user,
+	};
+	unsigned long bits;
+
+	KUNIT_ASSERT_NOT_NULL(test, access);
+	KUNIT_ASSERT_NOT_NULL(test, area);
+	KUNIT_ASSERT_LT(test, page(NR), user.iova);
+	*area = fix->area[0];
+	area->node.start = user.iova;
+	area->node.last = user.last;
+	interval_tree_insert(&area->node, &iopt()->area_itree);
+	KUNIT_ASSERT_EQ(test, 0, start(0, &fix->hwpt[0]));
+	KUNIT_ASSERT_EQ(test, 0, iommufd_dirty_access_pin(iopt(), access,
+							  user.iova, user.last,
+							  true));
+	scoped_guard(mutex, &fix->reader[0].lock)
+		KUNIT_EXPECT_EQ(test, 0,
+				iommufd_dirty_reader_read(iopt(),
+							  &fix->reader[0],
+							  &user, true));
+	KUNIT_ASSERT_EQ(test, 0, copy_from_user(&bits, (void __user *)fix->user,
+						sizeof(bits)));
+	KUNIT_EXPECT_EQ(test, bits, ~0UL);
+	iommufd_dirty_access_unpin(iopt(), access, user.iova, user.last);
+	interval_tree_remove(&area->node, &iopt()->area_itree);
+}
+
 /* Not a test of speed: these machines are noisy.  It says what it saw. */
 static void what_a_mark_costs(struct kunit *test)
 {
@@ -721,6 +785,8 @@ static struct kunit_case tracker_test_cases[] = {
 	KUNIT_CASE(hands_over_without_a_gap),
 	KUNIT_CASE(covers_each_device),
 	KUNIT_CASE(accesses_mark),
+	KUNIT_CASE(accesses_pin_what_is_not_there),
+	KUNIT_CASE(accesses_pin_much),
 	KUNIT_CASE(what_a_mark_costs),
 	{}
 };
