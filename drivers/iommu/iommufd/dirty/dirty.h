@@ -492,6 +492,7 @@ struct iommufd_dirty_extent {
  * @ctx: what the dirty logs of the iommufd share, or NULL
  * @ctx_node: link in the list of its IOASes
  * @stats_node: link in the list of all that are shown in debugfs
+ * @stats_users: how many look at it from there
  * @pid: who read first
  */
 struct iommufd_dirty_tracker {
@@ -512,6 +513,7 @@ struct iommufd_dirty_tracker {
 	struct iommufd_dirty_ctx *ctx;
 	struct list_head ctx_node;
 	struct list_head stats_node;
+	unsigned int stats_users;
 	pid_t pid;
 };
 

@@ -6,6 +6,7 @@
 #include <linux/debugfs.h>
 #include <linux/sched.h>
 #include <linux/seq_file.h>
+#include <linux/wait.h>
 
 #include "../io_pagetable.h"
 #include "dirty.h"
@@ -13,8 +14,10 @@
 #define CREATE_TRACE_POINTS
 #include <trace/events/iommufd_dirty.h>
 
+/* Protects the list, and @stats_users of those in it.  Nothing is waited for under it. */
 static DEFINE_MUTEX(stats_lock);
 static LIST_HEAD(stats_list);
+static DECLARE_WAIT_QUEUE_HEAD(stats_left);
 static struct dentry *stats_dir;
 
 static struct io_pagetable *to_iopt(struct iommufd_dirty_tracker *tracker)
@@ -46,8 +49,43 @@ void iommufd_dirty_stats_add(struct io_pagetable *iopt)
  */
 void iommufd_dirty_stats_remove(struct io_pagetable *iopt)
 {
-	guard(mutex)(&stats_lock);
+	mutex_lock(&stats_lock);
+	while (iopt->dirty.stats_users) {
+		mutex_unlock(&stats_lock);
+		wait_event(stats_left, !READ_ONCE(iopt->dirty.stats_users));
+		mutex_lock(&stats_lock);
+	}
 	list_del_init(&iopt->dirty.stats_node);
+	mutex_unlock(&stats_lock);
+}
+
+/*
+ * All that is shown.  Who has one of them in hand keeps it from going, and not the
+ * others from coming and going: its user may hold its locks for as long as he likes.
+ */
+static void walk_shown(void (*fn)(struct io_pagetable *iopt, void *data),
+		       void *data)
+{
+	struct iommufd_dirty_tracker *tracker;
+
+	mutex_lock(&stats_lock);
+	list_for_each_entry(tracker, &stats_list, stats_node) {
+		tracker->stats_users++;
+		mutex_unlock(&stats_lock);
+		fn(to_iopt(tracker), data);
+		mutex_lock(&stats_lock);
+		WRITE_ONCE(tracker->stats_users, tracker->stats_users - 1);
+		if (!tracker->stats_users)
+			wake_up_all(&stats_left);
+	}
+	mutex_unlock(&stats_lock);
+}
+
+static void update_one(struct io_pagetable *iopt, void *data)
+{
+	iommufd_dirty_lock(iopt);
+	iommufd_dirty_update(iopt);
+	iommufd_dirty_unlock(iopt);
 }
 
 /**
@@ -60,25 +98,16 @@ void iommufd_dirty_stats_remove(struct io_pagetable *iopt)
  */
 void iommufd_dirty_update_all(void)
 {
-	struct iommufd_dirty_tracker *tracker;
-
-	guard(mutex)(&stats_lock);
-	list_for_each_entry(tracker, &stats_list, stats_node) {
-		struct io_pagetable *iopt = to_iopt(tracker);
-
-		iommufd_dirty_lock(iopt);
-		iommufd_dirty_update(iopt);
-		iommufd_dirty_unlock(iopt);
-	}
+	walk_shown(update_one, NULL);
 }
 
-static void show_tracker(struct seq_file *m,
-			 struct iommufd_dirty_tracker *tracker)
+static void show_providers(struct io_pagetable *iopt, void *data)
 {
-	struct io_pagetable *iopt = to_iopt(tracker);
 	struct iommufd_ioas *ioas = container_of(iopt, struct iommufd_ioas,
 						 iopt);
+	struct iommufd_dirty_tracker *tracker = &iopt->dirty;
 	struct iommufd_dirty_provider *p;
+	struct seq_file *m = data;
 
 	guard(mutex)(&tracker->lock);
 	list_for_each_entry(p, &tracker->providers, node)
@@ -92,24 +121,21 @@ static void show_tracker(struct seq_file *m,
 
 static int providers_show(struct seq_file *m, void *unused)
 {
-	struct iommufd_dirty_tracker *tracker;
-
 	seq_puts(m, "pid ioas hwpt provider state reads pages ns lost\n");
-	guard(mutex)(&stats_lock);
-	list_for_each_entry(tracker, &stats_list, stats_node)
-		show_tracker(m, tracker);
+	walk_shown(show_providers, m);
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(providers);
 
+static void show_coverage(struct io_pagetable *iopt, void *data)
+{
+	iommufd_dirty_show_coverage(data, iopt, iopt->dirty.pid);
+}
+
 static int coverage_show(struct seq_file *m, void *unused)
 {
-	struct iommufd_dirty_tracker *tracker;
-
 	iommufd_dirty_show_coverage(m, NULL, 0);
-	guard(mutex)(&stats_lock);
-	list_for_each_entry(tracker, &stats_list, stats_node)
-		iommufd_dirty_show_coverage(m, to_iopt(tracker), tracker->pid);
+	walk_shown(show_coverage, m);
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(coverage);

@@ -724,6 +724,7 @@ int iommufd_dirty_init(struct io_pagetable *iopt)
 	INIT_LIST_HEAD(&tracker->stats_node);
 	tracker->allowed = 0;
 	tracker->nr_extents = 0;
+	tracker->stats_users = 0;
 	atomic64_set(&tracker->lost, 0);
 	tracker->ctx = NULL;
 	iommufd_dirty_provider_add(iopt, &tracker->access);
