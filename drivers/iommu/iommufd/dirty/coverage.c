@@ -314,14 +314,36 @@ int iommufd_dirty_hwpt_alloc_flags(struct iommufd_hwpt_paging *hwpt,
 	return allowed & can ? 0 : -EOPNOTSUPP;
 }
 
+static bool is_nested(const struct iommufd_hw_pagetable *hwpt)
+{
+	return hwpt->obj.type == IOMMUFD_OBJ_HWPT_NESTED;
+}
+
+/**
+ * iommufd_dirty_same_way() - Whether what a device writes is known alike
+ * @a: where it is attached
+ * @b: where it is to be
+ *
+ * Return: true when both translate to the same IOAS by the same table, and by that
+ * alone or with one of the guest's before it.
+ */
+bool iommufd_dirty_same_way(struct iommufd_hw_pagetable *a,
+			    struct iommufd_hw_pagetable *b)
+{
+	return find_hwpt_paging(a) == find_hwpt_paging(b) &&
+	       is_nested(a) == is_nested(b);
+}
+EXPORT_SYMBOL_IF_KUNIT(iommufd_dirty_same_way);
+
 static struct iommufd_dirty_attachment *
-find_attach(struct iommufd_hwpt_paging *hwpt, struct iommufd_device *idev,
+find_attach(struct iommufd_hw_pagetable *hwpt, struct iommufd_device *idev,
 	    ioasid_t pasid)
 {
 	struct iommufd_dirty_attachment *at;
 
 	hlist_for_each_entry(at, &idev->dirty_attached, idev_node)
-		if (at->hwpt == hwpt && at->pasid == pasid)
+		if (at->hwpt == find_hwpt_paging(hwpt) &&
+		    at->nested == is_nested(hwpt) && at->pasid == pasid)
 			return at;
 	return NULL;
 }
@@ -343,38 +365,44 @@ static int attach_locked(struct io_pagetable *iopt,
 
 /**
  * iommufd_dirty_attach() - A device is about to be able to write to an IOAS
- * @hwpt: where it is being attached, or the parent of that; may be NULL
+ * @hwpt: where it is being attached
  * @idev: the device
  * @pasid: with this PASID
+ *
+ * The device's own tracker knows addresses as the device has them.  Where the guest
+ * translates these first it is of no use.
  *
  * Context: process; the lock of the device's group is held.
  *
  * Return: 0; -EINVAL when nothing can stand for the device and the HWPT was
  * allocated for dirty tracking; -ENOMEM.
  */
-int iommufd_dirty_attach(struct iommufd_hwpt_paging *hwpt,
+int iommufd_dirty_attach(struct iommufd_hw_pagetable *hwpt,
 			 struct iommufd_device *idev, ioasid_t pasid)
 {
+	struct iommufd_hwpt_paging *paging = find_hwpt_paging(hwpt);
 	struct iommufd_dirty_attachment *at;
 	struct io_pagetable *iopt;
-	int rc;
+	int rc = 0;
 
-	if (!hwpt)
+	if (!paging)
 		return 0;
 	at = kzalloc_obj(*at, GFP_KERNEL_ACCOUNT);
 	if (!at)
 		return -ENOMEM;
-	at->hwpt = hwpt;
+	at->hwpt = paging;
+	at->nested = is_nested(hwpt);
 	at->idev = idev;
 	at->pasid = pasid;
-	if (hwpt->dirty.sink)
-		at->can[IOMMU_DIRTY_PROVIDER_IOMMU] = &hwpt->dirty.iommu;
-	at->can[IOMMU_DIRTY_PROVIDER_ALL] = &hwpt->dirty.all;
-	rc = iommufd_dirty_device_attach(at);
+	if (paging->dirty.sink)
+		at->can[IOMMU_DIRTY_PROVIDER_IOMMU] = &paging->dirty.iommu;
+	at->can[IOMMU_DIRTY_PROVIDER_ALL] = &paging->dirty.all;
+	if (!at->nested)
+		rc = iommufd_dirty_device_attach(at);
 	if (rc)
 		goto err_free;
 
-	iopt = &hwpt->ioas->iopt;
+	iopt = &paging->ioas->iopt;
 	/* An operator wants to know before a migration begins */
 	iommufd_dirty_stats_add(iopt);
 	iommufd_dirty_lock(iopt);
@@ -401,18 +429,19 @@ EXPORT_SYMBOL_IF_KUNIT(iommufd_dirty_attach);
  *
  * Context: process; the lock of the device's group is held.
  */
-void iommufd_dirty_detach(struct iommufd_hwpt_paging *hwpt,
+void iommufd_dirty_detach(struct iommufd_hw_pagetable *hwpt,
 			  struct iommufd_device *idev, ioasid_t pasid)
 {
+	struct iommufd_hwpt_paging *paging = find_hwpt_paging(hwpt);
 	struct iommufd_dirty_attachment *at;
 	struct io_pagetable *iopt;
 
-	if (!hwpt)
+	if (!paging)
 		return;
 	at = find_attach(hwpt, idev, pasid);
 	if (WARN_ON(!at))
 		return;
-	iopt = &hwpt->ioas->iopt;
+	iopt = &paging->ioas->iopt;
 	hlist_del(&at->idev_node);
 	iommufd_dirty_lock(iopt);
 	iommufd_dirty_report_woken(iopt, 0, ULONG_MAX);

@@ -738,7 +738,8 @@ static int read_memory(struct io_pagetable *iopt, unsigned long iova,
  * Context: process, without locks that are taken by an op of the above.  Accesses
  * user memory, which may be a mapping of anything.
  *
- * Return: 0; -ENOENT when nothing is mapped there, or nothing attached; -EPERM,
+ * Return: 0; -ENOENT when nothing is mapped there, or nothing attached, or when the
+ * guest translates what the device asks for; -EPERM,
  * -EINVAL when it cannot be read, -EFAULT.
  */
 int iommufd_device_read(struct iommufd_device *idev, unsigned long iova,
@@ -751,7 +752,7 @@ int iommufd_device_read(struct iommufd_device *idev, unsigned long iova,
 		return -EINVAL;
 	guard(mutex)(&idev->igroup->lock);
 	hlist_for_each_entry(at, &idev->dirty_attached, idev_node)
-		if (at->pasid == IOMMU_NO_PASID)
+		if (at->pasid == IOMMU_NO_PASID && !at->nested)
 			return read_memory(&at->hwpt->ioas->iopt, iova, data,
 					   last);
 	return -ENOENT;

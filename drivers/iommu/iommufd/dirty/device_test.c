@@ -166,6 +166,7 @@ static int device_test_init(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, 0, iommufd_dirty_init(iopt()));
 	for (i = 0; i != 2; i++) {
 		fix->hwpt[i].ioas = &fix->ioas;
+		fix->hwpt[i].common.obj.type = IOMMUFD_OBJ_HWPT_PAGING;
 		mutex_init(&fix->reader[i].lock);
 		iommufd_dirty_all_init(&fix->hwpt[i].dirty.all, &fix->hwpt[i]);
 		iommufd_dirty_provider_add(iopt(), &fix->hwpt[i].dirty.all);
@@ -191,7 +192,8 @@ static void device_test_exit(struct kunit *test)
 			iommufd_dirty_reader_stop(iopt(), &fix->reader[i]);
 	}
 	hlist_for_each_entry_safe(at, next, &fix->idev.dirty_attached, idev_node)
-		iommufd_dirty_detach(at->hwpt, at->idev, at->pasid);
+		iommufd_dirty_detach(&at->hwpt->common, at->idev,
+				     at->pasid);
 	KUNIT_EXPECT_FALSE(test, fix->on);
 	KUNIT_EXPECT_NULL(test, fix->idev.dirty_device.iopt);
 	for (i = 0; i != 2; i++)
@@ -210,7 +212,7 @@ static int start(unsigned int r)
 
 static int attach(unsigned int hwpt)
 {
-	return iommufd_dirty_attach(&fix->hwpt[hwpt], &fix->idev, 0);
+	return iommufd_dirty_attach(&fix->hwpt[hwpt].common, &fix->idev, 0);
 }
 
 static void begin(struct kunit *test, const struct iommufd_dirty_device_ops *ops)
@@ -475,7 +477,7 @@ static void two_readers(struct kunit *test)
 	expect(test, 1, 4, 5);
 	expect(test, 0, 4, 5);
 	/* One goes, the log stays with the other */
-	iommufd_dirty_detach(&fix->hwpt[0], &fix->idev, 0);
+	iommufd_dirty_detach(&fix->hwpt[0].common, &fix->idev, 0);
 	KUNIT_EXPECT_TRUE(test, fix->on);
 	dma(6, 7);
 	expect(test, 1, 6, 7);
@@ -583,7 +585,7 @@ static void both_log(struct kunit *test)
 
 	/* It ends with the attachment */
 	mutex_lock(&igroup->lock);
-	iommufd_dirty_detach(&fix->hwpt[0], idev, 0);
+	iommufd_dirty_detach(&fix->hwpt[0].common, idev, 0);
 	mutex_unlock(&igroup->lock);
 	KUNIT_EXPECT_NULL(test, idev->dirty_logging);
 	KUNIT_EXPECT_EQ(test, -EINVAL,
@@ -610,7 +612,7 @@ static void does_not_log(struct kunit *test)
 			iommufd_dirty_logging_start(&fix->idev, NULL));
 	KUNIT_EXPECT_TRUE(test, list_empty(&iopt()->dirty.readers));
 	mutex_lock(&igroup->lock);
-	iommufd_dirty_detach(&fix->hwpt[0], &fix->idev, 0);
+	iommufd_dirty_detach(&fix->hwpt[0].common, &fix->idev, 0);
 	mutex_unlock(&igroup->lock);
 }
 
@@ -727,7 +729,7 @@ static void is_woken(struct kunit *test)
 	fix->still = true;
 	expect(test, 0, 3, 5);
 	fix->still = false;
-	iommufd_dirty_detach(&fix->hwpt[0], &fix->idev, 0);
+	iommufd_dirty_detach(&fix->hwpt[0].common, &fix->idev, 0);
 	expect(test, 0, 0, MAPPED);
 	expect(test, 0, 0, 0);
 }
@@ -754,6 +756,43 @@ static void stands_still_and_tracks(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, lost());
 }
 
+/* Where the guest translates first, the device knows others' addresses */
+static void is_nested(struct kunit *test)
+{
+	struct iommufd_hwpt_nested *nested = kunit_kzalloc(test, sizeof(*nested),
+							   GFP_KERNEL);
+	struct iommufd_hw_pagetable *parent = &fix->hwpt[0].common;
+
+	KUNIT_ASSERT_NOT_NULL(test, nested);
+	nested->common.obj.type = IOMMUFD_OBJ_HWPT_NESTED;
+	nested->parent = &fix->hwpt[0];
+	KUNIT_EXPECT_TRUE(test, iommufd_dirty_same_way(parent, parent));
+	KUNIT_EXPECT_FALSE(test, iommufd_dirty_same_way(parent,
+							&nested->common));
+	begin(test, &pull_ops);
+	dma(3, 5);
+	expect(test, 0, 3, 5);
+
+	/* As replacing one by the other does: nobody else could stand for it */
+	KUNIT_EXPECT_EQ(test, -EINVAL, iommufd_dirty_attach(&nested->common,
+							    &fix->idev, 0));
+	iopt()->dirty.allowed = BIT(IOMMU_DIRTY_PROVIDER_DEVICE) |
+				BIT(IOMMU_DIRTY_PROVIDER_ALL);
+	KUNIT_ASSERT_EQ(test, 0, iommufd_dirty_attach(&nested->common,
+						      &fix->idev, 0));
+	iommufd_dirty_detach(parent, &fix->idev, 0);
+	KUNIT_EXPECT_FALSE(test, fix->on);
+	expect(test, 0, 0, MAPPED);
+	expect(test, 0, 0, MAPPED);
+
+	KUNIT_ASSERT_EQ(test, 0, attach(0));
+	iommufd_dirty_detach(&nested->common, &fix->idev, 0);
+	KUNIT_EXPECT_TRUE(test, fix->on);
+	expect(test, 0, 0, MAPPED);
+	dma(7, 8);
+	expect(test, 0, 7, 8);
+}
+
 static struct kunit_case device_test_cases[] = {
 	KUNIT_CASE(reads_and_clears),
 	KUNIT_CASE(crosses_areas),
@@ -773,6 +812,7 @@ static struct kunit_case device_test_cases[] = {
 	KUNIT_CASE(stands_still),
 	KUNIT_CASE(is_woken),
 	KUNIT_CASE(stands_still_and_tracks),
+	KUNIT_CASE(is_nested),
 	{}
 };
 

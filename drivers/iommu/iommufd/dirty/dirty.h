@@ -58,6 +58,7 @@ struct dirty_chunk;
 struct iommufd_dirty_device_ops;
 struct iommufd_dirty_feed;
 struct iommufd_dirty_provider;
+struct iommufd_hw_pagetable;
 struct iommufd_hwpt_paging;
 struct iommufd_ioas;
 struct iommufd_ucmd;
@@ -409,6 +410,7 @@ struct iommufd_dirty_user {
  * @idev_node: link in the device's list, under its group's lock
  * @idev: the device
  * @hwpt: the HWPT that it is attached to, or the parent of that
+ * @nested: the parent it is: what the device knows of are no addresses of the IOAS
  * @pasid: with this PASID
  * @can: by type, the providers that there are for it, whatever policy says
  * @next: the one that is to stand for it; NULL: none can, or it stands still
@@ -425,6 +427,7 @@ struct iommufd_dirty_attachment {
 	struct hlist_node idev_node;
 	struct iommufd_device *idev;
 	struct iommufd_hwpt_paging *hwpt;
+	bool nested;
 	ioasid_t pasid;
 	struct iommufd_dirty_provider *can[IOMMU_DIRTY_PROVIDERS];
 	struct iommufd_dirty_provider *next;
@@ -666,9 +669,11 @@ bool iommufd_dirty_is_read(const struct iommufd_dirty_tracker *tracker,
 bool iommufd_dirty_capable(struct iommufd_device *idev);
 int iommufd_dirty_hwpt_alloc_flags(struct iommufd_hwpt_paging *hwpt,
 				   struct iommufd_device *idev, u32 *flags);
-int iommufd_dirty_attach(struct iommufd_hwpt_paging *hwpt,
+bool iommufd_dirty_same_way(struct iommufd_hw_pagetable *a,
+			    struct iommufd_hw_pagetable *b);
+int iommufd_dirty_attach(struct iommufd_hw_pagetable *hwpt,
 			 struct iommufd_device *idev, ioasid_t pasid);
-void iommufd_dirty_detach(struct iommufd_hwpt_paging *hwpt,
+void iommufd_dirty_detach(struct iommufd_hw_pagetable *hwpt,
 			  struct iommufd_device *idev, ioasid_t pasid);
 
 int iommufd_dirty_get_coverage(struct iommufd_ucmd *ucmd);

@@ -175,6 +175,7 @@ static int tracker_test_init(struct kunit *test)
 
 		hwpt->ioas = &fix->ioas;
 		hwpt->common.obj.id = 10 + i;
+		hwpt->common.obj.type = IOMMUFD_OBJ_HWPT_PAGING;
 		make_fake(&hwpt->dirty.iommu, &fake_iommu_ops, hwpt);
 		/* There is a page table to read, see iommufd_dirty_attach() */
 		hwpt->dirty.sink = ERR_PTR(-EINVAL);
@@ -210,7 +211,8 @@ static void tracker_test_exit(struct kunit *test)
 		stop(i);
 		hlist_for_each_entry_safe(at, next, &fix->idev[i].dirty_attached,
 					  idev_node)
-			iommufd_dirty_detach(at->hwpt, at->idev, at->pasid);
+			iommufd_dirty_detach(&at->hwpt->common, at->idev,
+					     at->pasid);
 	}
 	for (i = 0; i != 2; i++) {
 		iommufd_dirty_provider_remove(iopt(), &fix->hwpt[i].dirty.iommu);
@@ -294,12 +296,13 @@ static void dma(struct fake *fake, unsigned int first, unsigned int end)
 
 static int attach(unsigned int device, unsigned int hwpt)
 {
-	return iommufd_dirty_attach(&fix->hwpt[hwpt], &fix->idev[device], 0);
+	return iommufd_dirty_attach(&fix->hwpt[hwpt].common, &fix->idev[device],
+				    0);
 }
 
 static void detach(unsigned int device, unsigned int hwpt)
 {
-	iommufd_dirty_detach(&fix->hwpt[hwpt], &fix->idev[device], 0);
+	iommufd_dirty_detach(&fix->hwpt[hwpt].common, &fix->idev[device], 0);
 }
 
 static struct iommufd_dirty_attachment *attached(unsigned int device)
