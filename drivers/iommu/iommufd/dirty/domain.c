@@ -75,6 +75,9 @@ static void unmap_sink_range(void *data, unsigned long iova, size_t length)
 {
 	struct iommufd_hwpt_paging *hwpt = data;
 
+	/* Others know better, or it is from before: nothing stops during an unmap */
+	if (!READ_ONCE(hwpt->dirty.iommu.running))
+		return;
 	iommufd_dirty_push_unflushed(&hwpt->ioas->iopt.dirty,
 				     &hwpt->dirty.iommu, iova,
 				     iova + length - 1);

@@ -354,7 +354,7 @@ static int start_provider(struct io_pagetable *iopt,
 	provider->bits = 0;
 	if (provider->ops->start)
 		rc = provider->ops->start(iopt, provider);
-	provider->running = !rc;
+	WRITE_ONCE(provider->running, !rc);
 	provider->failed = rc;
 	return rc;
 }
@@ -366,7 +366,7 @@ static void stop_provider(struct io_pagetable *iopt,
 		collect_from(iopt, provider, 0, ULONG_MAX, true, false);
 	if (provider->ops->stop)
 		provider->ops->stop(iopt, provider);
-	provider->running = false;
+	WRITE_ONCE(provider->running, false);
 }
 
 /**
@@ -406,8 +406,7 @@ EXPORT_SYMBOL_IF_KUNIT(iommufd_dirty_unlock);
  * start before old ones stop, and what these know is collected, so nothing is
  * lost in between.
  *
- * Context: process; iommufd_dirty_lock() is held, or, where no provider can start
- * for a reader, iova_rwsem and the tracker's lock.
+ * Context: process; iommufd_dirty_lock() is held.
  *
  * Return: 0, or an error when somebody reads an HWPT and there is a device on it
  * that no provider stands for.  Then no provider has stopped, and after undoing
@@ -419,6 +418,7 @@ int iommufd_dirty_update(struct io_pagetable *iopt)
 	struct iommufd_dirty_provider *provider;
 	int rc, failed = 0;
 
+	lockdep_assert_held_write(&tracker->unmapping);
 	lockdep_assert_held(&iopt->iova_rwsem);
 	lockdep_assert_held(&tracker->lock);
 
@@ -478,11 +478,11 @@ EXPORT_SYMBOL_IF_KUNIT(iommufd_dirty_provider_add);
 void iommufd_dirty_provider_remove(struct io_pagetable *iopt,
 				   struct iommufd_dirty_provider *provider)
 {
-	guard(rwsem_read)(&iopt->iova_rwsem);
-	guard(mutex)(&iopt->dirty.lock);
+	iommufd_dirty_lock(iopt);
 	if (provider->running)
 		stop_provider(iopt, provider);
 	list_del(&provider->node);
+	iommufd_dirty_unlock(iopt);
 }
 EXPORT_SYMBOL_IF_KUNIT(iommufd_dirty_provider_remove);
 
@@ -593,12 +593,11 @@ void iommufd_dirty_reader_stop(struct io_pagetable *iopt,
 {
 	lockdep_assert_held(&reader->lock);
 	reader->active = false;
-	scoped_guard(rwsem_read, &iopt->iova_rwsem) {
-		scoped_guard(mutex, &iopt->dirty.lock) {
-			list_del_rcu(&reader->node);
-			iommufd_dirty_update(iopt);
-		}
-	}
+	/* Those who go on reading may get another provider by this */
+	iommufd_dirty_lock(iopt);
+	list_del_rcu(&reader->node);
+	iommufd_dirty_update(iopt);
+	iommufd_dirty_unlock(iopt);
 	synchronize_rcu();
 	dirty_bitmap_destroy(&reader->pending);
 	trace_iommufd_dirty_stop(ioas_id(iopt), hwpt_id(reader->hwpt));
