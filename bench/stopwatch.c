@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Time by the CPU's counter: see stopwatch.h */
-#include <stdlib.h>
 #include <time.h>
 
 #include "stopwatch.h"
@@ -18,8 +17,14 @@ unsigned long long now_ns(void)
 #include <x86intrin.h>
 
 #define LEARN_NS	50000000ULL
+#define TRIES		10
 
-static unsigned long long first_ns, first_tick;
+struct moment {
+	unsigned long long ns;
+	unsigned long long tick;
+};
+
+static struct moment first;
 static double ns_per_tick;
 
 /* Neither before what is measured has ended, nor after what follows has begun */
@@ -33,28 +38,47 @@ static unsigned long long ticks(void)
 	return now;
 }
 
+/* Both clocks at once: of some tries the one in which nobody came in between */
+static struct moment both(void)
+{
+	unsigned long long before, after, ns, least = ~0ULL;
+	struct moment best = {};
+
+	for (int i = 0; i < TRIES; i++) {
+		before = ticks();
+		ns = now_ns();
+		after = ticks();
+		if (after - before >= least)
+			continue;
+		least = after - before;
+		best = (struct moment){ ns, before + least / 2 };
+	}
+	return best;
+}
+
 void stopwatch_init(void)
 {
-	unsigned long long ns;
+	struct moment now;
 
-	first_ns = now_ns();
-	first_tick = ticks();
+	first = both();
 	do {
-		ns = now_ns() - first_ns;
-	} while (ns < LEARN_NS);
-	ns_per_tick = (double)ns / (ticks() - first_tick);
+		now = both();
+	} while (now.ns - first.ns < LEARN_NS);
+	ns_per_tick = (double)(now.ns - first.ns) / (now.tick - first.tick);
 }
 
 unsigned long long stopwatch_ns(void)
 {
-	return (ticks() - first_tick) * ns_per_tick;
+	return (ticks() - first.tick) * ns_per_tick;
 }
 
 bool stopwatch_right(void)
 {
-	unsigned long long clock = now_ns() - first_ns, ours = stopwatch_ns();
+	struct moment now = both();
+	double clock = now.ns - first.ns;
+	double ours = (now.tick - first.tick) * ns_per_tick;
 
-	return llabs((long long)(clock - ours)) < (long long)clock / 100;
+	return ours > clock * 0.99 && ours < clock * 1.01;
 }
 
 #else
