@@ -271,9 +271,10 @@ struct iommufd_dirty_reader {
  *		   area goes after this.  What was written since is pushed, it is
  *		   not recorded.
  *
- * All are called with iova_rwsem held, for writing only by @unmap, and with the
- * tracker's lock, so one at a time.  They may sleep.  @collect and @unmap record
- * by iommufd_dirty_record().
+ * All are called with iova_rwsem held, for writing when a range is to be unmapped,
+ * and with the tracker's lock, so one at a time.  They may sleep.  @collect and
+ * @unmap record by iommufd_dirty_record(), _range() and _words(), which may sleep,
+ * too.
  */
 struct iommufd_dirty_provider_ops {
 	const char *name;

@@ -550,7 +550,7 @@ static void unlock_started(struct io_pagetable *iopt)
  *
  * Context: process; the reader's lock is held.
  *
- * Return: 0, -ENOMEM, -EOPNOTSUPP when there is a device that no provider stands
+ * Return: 0, -ENOMEM, -EINTR, -EOPNOTSUPP when there is a device that no provider stands
  * for, or what a provider failed with.
  */
 int iommufd_dirty_reader_start(struct io_pagetable *iopt,
@@ -793,7 +793,7 @@ void iommufd_dirty_ioas_destroy(struct iommufd_ioas *ioas)
  *
  * Context: process; domains_rwsem is held, and the area reserves its range.
  *
- * Return: 0, or -ENOMEM when it must not be mapped, since its bits could not be
+ * Return: 0, or -ENOMEM or -EINTR when it must not be mapped, since its bits could not be
  * kept; iommufd_dirty_map_failed() is called then too.
  */
 int iommufd_dirty_map(struct iopt_area *area, struct iopt_pages *pages)
