@@ -512,6 +512,14 @@ def device_list(text):
     return kinds
 
 
+def show_kernel_log():
+    """Whoever killed a QEMU said so there."""
+    lines = subprocess.run(["dmesg"], capture_output=True, text=True,
+                           check=False).stdout.splitlines()
+    for line in lines[-8:]:
+        progress(f"kernel: {line}")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kernel", help="bzImage for the guest",
@@ -544,6 +552,7 @@ def main():
             break
         except Stall as e:
             errors.append(str(e))
+            show_kernel_log()
             if attempt < ATTEMPTS:
                 progress(f"STALLED: {e}; logs: {logs}; the whole migration is tried again")
                 time.sleep(PAUSE)

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 
+LIMIT = 700                     # seconds, for all attempts at a migration
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
@@ -19,11 +20,12 @@ def migrate(name, initrd, base):
                "--devices", devices.replace("+", ","), "--format", form, "--leaf", leaf, "--json", base + ".json"]
     if broken:
         command += ["--break", broken[0]]
-    with open(base + ".out", "w") as out:
+    with open(base + ".out", "w") as out, \
+         subprocess.Popen(command, stdout=out, stderr=out) as process:
         try:
-            status = subprocess.run(command, stdout=out, stderr=out, timeout=300,
-                                    check=False).returncode
+            status = process.wait(LIMIT)
         except subprocess.TimeoutExpired:
+            process.terminate()         # it takes its QEMUs and devices with it
             status = -1
     try:
         with open(base + ".json") as f:

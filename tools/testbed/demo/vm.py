@@ -3,6 +3,7 @@
 
 Every wait here has a limit and ends at once when the QEMU is gone.
 """
+import contextlib
 import json
 import re
 import socket
@@ -54,9 +55,18 @@ class Monitor:
         self("qmp_capabilities")
 
     def _closed(self):
-        return Stall(f"{self.name}: closed its monitor at {self.doing}" +
-                     (f", its guest ended ({self.shutdown})" if self.shutdown else "") +
-                     f"; {self.gone()}")
+        return Stall(f"{self.name}: closed its monitor at {self.doing}; {self.gone()}")
+
+    def drain(self):
+        """What it said before it went, and nobody has read."""
+        with contextlib.suppress(OSError, ValueError):
+            self.sock.settimeout(1)
+            for line in self.file:
+                self._note(json.loads(line))
+
+    def _note(self, answer):
+        if answer.get("event") == "SHUTDOWN":
+            self.shutdown = answer.get("data", {}).get("reason", "no reason given")
 
     def _read(self):
         try:
@@ -68,8 +78,7 @@ class Monitor:
         if not line:
             raise self._closed()
         answer = json.loads(line)
-        if answer.get("event") == "SHUTDOWN":
-            self.shutdown = answer.get("data", {}).get("reason", "no reason given")
+        self._note(answer)
         return answer
 
     def __call__(self, command, **arguments):
@@ -130,6 +139,7 @@ class Vm:
         console = f"{scratch}/{name}.console"
         qmp, serial = f"/tmp/{name}.qmp", f"/tmp/{name}.serial"
         command = [
+            "setpriv", "--pdeathsig", "KILL",
             "qemu-system-x86_64", "-name", name, "-nodefaults", "-no-user-config",
             "-display", "none", "-no-reboot",
             "-chardev", f"socket,id=serial,path={serial},server=on,wait=off,logfile={console}",
@@ -141,7 +151,7 @@ class Vm:
             log.flush()
             self.process = subprocess.Popen(command, stdout=log, stderr=log,
                                             stdin=subprocess.DEVNULL)
-        self.console = None
+        self.console = self.qmp = None
         try:
             self.console = Console(connect(serial, 60, self.alive))
             self.qmp = Monitor(connect(qmp, 60, self.alive), name, self.gone)
@@ -158,11 +168,14 @@ class Vm:
 
         On its way out it gives back what its devices had mapped, which takes a while.
         """
+        if self.qmp:
+            self.qmp.drain()
         try:
             fate = f"QEMU ended with status {self.process.wait(20)}"
         except subprocess.TimeoutExpired:
             fate = "QEMU goes on, or hangs in its end"
-        return (f"{fate}, its last words: {self.last_words()}; "
+        why = f" ({self.qmp.shutdown})" if self.qmp and self.qmp.shutdown else ""
+        return (f"{fate}{why}, its last words: {self.last_words()}; "
                 f"the guest's: {self.last_line()}")
 
     def last_words(self):
