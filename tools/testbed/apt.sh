@@ -49,6 +49,7 @@ private_apt_setup()
 		  -o APT::Sandbox::User=root
 		  -o Acquire::Languages=none
 		  -o Acquire::Retries=3
+		  -o DPkg::Lock::Timeout=600
 		  -o Dpkg::Use-Pty=0)
 }
 

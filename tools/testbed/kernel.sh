@@ -72,9 +72,13 @@ compile_selftests()
 	shift
 	selftests_out=$build/selftests/$kernel_name-$kernel
 	mkdir -p "$selftests_out"
-	step "compiling ${*:-the selftests} for $kernel" 300 "$logs/$kernel_name-$kernel-${1:-selftests}.log" \
-		make -C "$ours/tools/testing/selftests/iommu/dirty" OUTPUT="$selftests_out" \
-		KHDR_INCLUDES="-isystem $headers/$kernel/include" USERCFLAGS=-Werror "${@/#/$selftests_out/}"
+	# one at a time: what another make has written half would count as made
+	(
+		lock "selftests-$kernel_name-$kernel"
+		step "compiling ${*:-the selftests} for $kernel" 1200 "$logs/$kernel_name-$kernel-${1:-selftests}.log" \
+			make -C "$ours/tools/testing/selftests/iommu/dirty" OUTPUT="$selftests_out" \
+			KHDR_INCLUDES="-isystem $headers/$kernel/include" USERCFLAGS=-Werror "${@/#/$selftests_out/}"
+	)
 }
 
 # parse_variant OPTION...: the options that build and run share; sets parsed to

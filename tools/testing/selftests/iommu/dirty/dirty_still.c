@@ -519,7 +519,9 @@ TEST_F(still, under_load)
 	ASSERT_EQ(0, vm_track(vm, vm->hwpt, true));
 	for (int i = 0; i < 2; i++)
 		ASSERT_EQ(0, pthread_create(&thread[i], NULL, churn_state, &c));
-	for (unsigned int i = 0; now_ms() < end; i++) {
+	/* on a slow machine until there was something to be seen */
+	for (unsigned int i = 0; now_ms() < end ||
+	     (writes <= 10 && now_ms() < end + 20000); i++) {
 		unsigned int page = i * 7 % PAGES;
 		uint64_t *word = (uint64_t *)(vm->data + page * SZ_4K);
 		struct dsim_desc fill = {
