@@ -382,6 +382,21 @@ static int pci_mmap(struct vfio_device *vdev, struct vm_area_struct *vma)
 
 /* ---- A driver's own access ---- */
 
+/*
+ * Another bit, which disables interrupts, is changed by the handler of interrupts, and
+ * must be found again as that has left it: it does so with this lock held.
+ */
+static void change_command(struct vfio_mig_pci *pci, u16 bit, bool on)
+{
+	struct pci_dev *pdev = pci->core.pdev;
+	u16 command;
+
+	guard(spinlock_irqsave)(&pci->core.irqlock);
+	pci_read_config_word(pdev, PCI_COMMAND, &command);
+	command = on ? command | bit : command & ~bit;
+	pci_write_config_word(pdev, PCI_COMMAND, command);
+}
+
 /* Have its memory decode, with user space and resets kept out */
 static int begin(struct vfio_mig_pci *pci)
 {
@@ -397,19 +412,16 @@ static int begin(struct vfio_mig_pci *pci)
 	}
 	pci_read_config_word(pdev, PCI_COMMAND, &pci->command);
 	if (!(pci->command & PCI_COMMAND_MEMORY))
-		pci_write_config_word(pdev, PCI_COMMAND,
-				      pci->command | PCI_COMMAND_MEMORY);
+		change_command(pci, PCI_COMMAND_MEMORY, true);
 	return 0;
 }
 
 static void end(struct vfio_mig_pci *pci)
 {
-	struct pci_dev *pdev = pci->core.pdev;
-
 	if (!(pci->command & PCI_COMMAND_MEMORY))
-		pci_write_config_word(pdev, PCI_COMMAND, pci->command);
+		change_command(pci, PCI_COMMAND_MEMORY, false);
 	up_write(&pci->core.memory_lock);
-	pm_runtime_put(&pdev->dev);
+	pm_runtime_put(&pci->core.pdev->dev);
 }
 
 /**
@@ -458,22 +470,6 @@ static __le16 *wish(struct vfio_pci_core_device *core)
 	return (__le16 *)&core->vconfig[PCI_COMMAND];
 }
 
-/* Config space is written, and @pci->command is what it has, or will be given back */
-static void set_master(struct vfio_mig_pci *pci, bool on)
-{
-	struct pci_dev *pdev = pci->core.pdev;
-	u16 command;
-
-	pci_read_config_word(pdev, PCI_COMMAND, &command);
-	command &= ~PCI_COMMAND_MASTER;
-	pci->command &= ~PCI_COMMAND_MASTER;
-	if (on) {
-		command |= PCI_COMMAND_MASTER;
-		pci->command |= PCI_COMMAND_MASTER;
-	}
-	pci_write_config_word(pdev, PCI_COMMAND, command);
-}
-
 /**
  * vfio_mig_pci_master_off() - &vfio_mig_ops.master_off of a PCI device
  * @mig: of a struct vfio_mig_pci
@@ -501,7 +497,7 @@ int vfio_mig_pci_master_off(struct vfio_mig *mig)
 	*wish(&pci->core) &= ~cpu_to_le16(PCI_COMMAND_MASTER);
 	*wish(&pci->core) |= cpu_to_le16(pci->command & PCI_COMMAND_MASTER);
 	WRITE_ONCE(pci->core.master_off, true);
-	set_master(pci, false);
+	change_command(pci, PCI_COMMAND_MASTER, false);
 	end(pci);
 
 	/* What it wrote comes before its answer to this */
@@ -530,7 +526,8 @@ int vfio_mig_pci_master_on(struct vfio_mig *mig)
 	if (rc)
 		return rc;
 	WRITE_ONCE(pci->core.master_off, false);
-	set_master(pci, *wish(&pci->core) & cpu_to_le16(PCI_COMMAND_MASTER));
+	change_command(pci, PCI_COMMAND_MASTER,
+		       *wish(&pci->core) & cpu_to_le16(PCI_COMMAND_MASTER));
 	end(pci);
 	return 0;
 }
@@ -539,13 +536,13 @@ EXPORT_SYMBOL_GPL(vfio_mig_pci_master_on);
 /* Without the lock, which a reset may hold: who writes to a device in reset races */
 static void bus_reset(struct vfio_mig *mig)
 {
-	struct vfio_pci_core_device *core = &mig_to_vfio_mig_pci(mig)->core;
+	struct vfio_mig_pci *pci = mig_to_vfio_mig_pci(mig);
 
-	if (!core->master_off)
+	if (!pci->core.master_off)
 		return;
-	WRITE_ONCE(core->master_off, false);
-	if (*wish(core) & cpu_to_le16(PCI_COMMAND_MASTER))
-		pci_set_master(core->pdev);
+	WRITE_ONCE(pci->core.master_off, false);
+	if (*wish(&pci->core) & cpu_to_le16(PCI_COMMAND_MASTER))
+		change_command(pci, PCI_COMMAND_MASTER, true);
 }
 
 static int bus_begin(struct vfio_mig *mig)
