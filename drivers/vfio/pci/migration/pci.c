@@ -184,14 +184,10 @@ static ssize_t access_bar(struct vfio_mig_pci *pci, unsigned int bar,
 static ssize_t bar_rw(struct vfio_mig_pci *pci, char __user *ubuf, size_t count,
 		      loff_t *ppos, bool write)
 {
-	struct device *dev = &pci->core.pdev->dev;
 	ssize_t done;
 
-	if (pm_runtime_resume_and_get(dev))
-		return -EIO;
 	done = access_bar(pci, VFIO_PCI_OFFSET_TO_INDEX(*ppos), ubuf, count,
 			  *ppos & VFIO_PCI_OFFSET_MASK, write);
-	pm_runtime_put(dev);
 	if (done > 0)
 		*ppos += done;
 	return done;
@@ -251,12 +247,19 @@ static ssize_t access_any_bar(struct vfio_mig_pci *pci, char __user *ubuf,
 {
 	const struct vfio_mig_pci_driver *driver = mig_pci_driver(pci);
 	unsigned int bar = VFIO_PCI_OFFSET_TO_INDEX(*ppos);
+	struct device *dev = &pci->core.pdev->dev;
+	ssize_t done;
 
 	if (driver->hidden_bars & BIT(bar))
 		return -EINVAL;
+	if (pm_runtime_resume_and_get(dev))
+		return -EIO;
 	if (driver->reg_bars & BIT(bar))
-		return mig_pci_access_regs(pci, ubuf, count, ppos, write);
-	return bar_rw(pci, ubuf, count, ppos, write);
+		done = mig_pci_access_regs(pci, ubuf, count, ppos, write);
+	else
+		done = bar_rw(pci, ubuf, count, ppos, write);
+	pm_runtime_put(dev);
+	return done;
 }
 
 static ssize_t pci_read(struct vfio_device *vdev, char __user *buf,

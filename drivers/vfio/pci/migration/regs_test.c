@@ -8,6 +8,7 @@
 #include <linux/mman.h>
 #include <linux/module.h>
 #include <linux/pci.h>
+#include <linux/pm_runtime.h>
 #include <linux/uaccess.h>
 
 #include "migration.h"
@@ -140,6 +141,11 @@ static struct card *make(struct kunit *test)
 	c->driver.before_access = card_before;
 	c->driver.reg_read = card_read;
 	c->driver.reg_write = card_write;
+	device_initialize(&c->pdev.dev);
+	/* it stays awake: nothing of it is to run when it is gone */
+	pm_runtime_get_noresume(&c->pdev.dev);
+	pm_runtime_set_active(&c->pdev.dev);
+	pm_runtime_enable(&c->pdev.dev);
 	c->pdev.resource[REGS] = DEFINE_RES_MEM(0x1000, NR_REGS * 4);
 	c->pdev.resource[FLASH] = DEFINE_RES_MEM(0x2000, 0x1000);
 	c->pdev.current_state = PCI_D0;
@@ -353,6 +359,20 @@ static void hidden_bar(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, c->nr, 0);
 }
 
+/* A device that does not wake up is accessed in no way */
+static void regs_asleep(struct kunit *test)
+{
+	struct card *c = make(test);
+
+	if (!IS_ENABLED(CONFIG_PM))
+		kunit_skip(test, "it never sleeps");
+	pm_runtime_disable(&c->pdev.dev);
+	pm_runtime_set_suspended(&c->pdev.dev);
+	KUNIT_EXPECT_EQ(test, -EIO, rw(test, c, REGS, 0, 0, 4, false));
+	KUNIT_EXPECT_EQ(test, -EIO, rw(test, c, REGS, 0, 0, 4, true));
+	KUNIT_EXPECT_EQ(test, c->nr, 0);
+}
+
 /* Registers without a driver to answer */
 static void nobody_answers(struct kunit *test)
 {
@@ -371,6 +391,7 @@ static struct kunit_case cases[] = {
 	KUNIT_CASE(regs_bounds),
 	KUNIT_CASE(regs_fault),
 	KUNIT_CASE(regs_gate),
+	KUNIT_CASE(regs_asleep),
 	KUNIT_CASE(hidden_bar),
 	KUNIT_CASE(nobody_answers),
 	{}
