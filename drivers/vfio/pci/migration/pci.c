@@ -625,6 +625,24 @@ static void do_close(struct vfio_mig_pci *pci)
 	vfio_pci_core_close_device(&pci->core.vdev);
 }
 
+/* What a driver answers for, it has to have */
+static int check_bars(struct vfio_mig_pci *pci)
+{
+	const struct vfio_mig_pci_driver *driver = mig_pci_driver(pci);
+	unsigned int bar;
+	void __iomem *io;
+
+	for (bar = 0; is_bar(bar); bar++) {
+		if (!(driver->reg_bars & BIT(bar)) ||
+		    !(pci_resource_flags(pci->core.pdev, bar) & IORESOURCE_MEM))
+			continue;
+		io = vfio_pci_core_get_iomap(&pci->core, bar);
+		if (IS_ERR(io))
+			return PTR_ERR(io);
+	}
+	return 0;
+}
+
 static int open_device(struct vfio_device *vdev)
 {
 	struct vfio_mig_pci *pci = to_vfio_mig_pci(vdev);
@@ -640,7 +658,7 @@ static int open_device(struct vfio_device *vdev)
 	for (bar = 0; is_bar(bar); bar++)
 		if ((driver->reg_bars | driver->hidden_bars) & BIT(bar))
 			pci->core.bar_mmap_supported[bar] = false;
-	rc = renew(pci);
+	rc = check_bars(pci) ?: renew(pci);
 	if (rc)
 		do_close(pci);
 	return rc;
