@@ -373,6 +373,30 @@ static void regs_asleep(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, c->nr, 0);
 }
 
+/* Where nothing is, a page at most is read at once; bytes that were read are passed by */
+static void other_region(struct kunit *test)
+{
+	const unsigned int rom = VFIO_PCI_ROM_REGION_INDEX;
+	struct card *c = make(test);
+
+	set_state(test, c, VFIO_DEVICE_STATE_STOP);
+	/* up to where memory ends, or not all that there is */
+	KUNIT_EXPECT_EQ(test, PAGE_SIZE,
+			rw(test, c, rom, 0, 0, SZ_1G, false));
+	KUNIT_EXPECT_EQ(test, get(test, c, PAGE_SIZE - 4), U32_MAX);
+	KUNIT_EXPECT_EQ(test, 4,
+			rw(test, c, rom, 0, PAGE_SIZE - 4, 8, false));
+	KUNIT_EXPECT_EQ(test, -EFAULT, rw(test, c, rom, 0, PAGE_SIZE, 8, false));
+	KUNIT_EXPECT_EQ(test, 0, rw(test, c, rom, 0, PAGE_SIZE, 0, false));
+	KUNIT_EXPECT_EQ(test, SZ_1G, rw(test, c, rom, 0, 0, SZ_1G, true));
+	c->user = (char __user *)kunit_vm_mmap(test, NULL, 0, 2 * PAGE_SIZE,
+					       PROT_READ | PROT_WRITE,
+					       MAP_ANONYMOUS | MAP_PRIVATE, 0);
+	KUNIT_ASSERT_NOT_NULL(test, (void __force *)c->user);
+	KUNIT_EXPECT_EQ(test, PAGE_SIZE,
+			rw(test, c, rom, 0, 0, 2 * PAGE_SIZE, false));
+}
+
 /* Registers without a driver to answer */
 static void nobody_answers(struct kunit *test)
 {
@@ -393,6 +417,7 @@ static struct kunit_case cases[] = {
 	KUNIT_CASE(regs_gate),
 	KUNIT_CASE(regs_asleep),
 	KUNIT_CASE(hidden_bar),
+	KUNIT_CASE(other_region),
 	KUNIT_CASE(nobody_answers),
 	{}
 };
