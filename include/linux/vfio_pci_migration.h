@@ -448,6 +448,7 @@ bool vfio_mig_trap_access(struct vfio_mig *mig, u64 pos, void *data,
  * @identity: whose state it has: the driver's, with the four IDs of this device
  * @command: what the command register had before vfio_mig_pci_begin(); under
  *	@core's memory_lock
+ * @dsn: where in config space the serial number is, or 0; found when it is opened
  * @lock: makes accesses to registers one at a time, those of the user and those of the
  *	driver, and protects what else the driver likes.  Nests inside @core's
  *	memory_lock, which is held to read over the user's, and to write over the
@@ -458,6 +459,7 @@ struct vfio_mig_pci {
 	struct vfio_mig mig;
 	struct vfio_mig_identity identity;
 	u16 command;
+	u16 dsn;
 	struct mutex lock;
 };
 

@@ -229,14 +229,13 @@ static bool other_region_off(struct vfio_mig_pci *pci, loff_t pos)
 static ssize_t read_config(struct vfio_mig_pci *pci, char __user *buf,
 			   size_t count, loff_t *ppos)
 {
-	u16 dsn = pci_find_ext_capability(pci->core.pdev, PCI_EXT_CAP_ID_DSN);
 	loff_t pos = *ppos & VFIO_PCI_OFFSET_MASK, at;
 	size_t offset, length;
 	ssize_t done;
 
 	done = vfio_pci_core_read(&pci->core.vdev, buf, count, ppos);
-	if (done > 0 && dsn &&
-	    vfio_pci_core_range_intersect_range(pos, done, dsn + 4, 8, &at,
+	if (done > 0 && pci->dsn &&
+	    vfio_pci_core_range_intersect_range(pos, done, pci->dsn + 4, 8, &at,
 						&length, &offset) &&
 	    clear_user(buf + at, length))
 		return -EFAULT;
@@ -654,6 +653,8 @@ static int open_device(struct vfio_device *vdev)
 	rc = vfio_pci_core_enable(&pci->core);
 	if (rc)
 		return rc;
+	/* Now that it is awake: one that sleeps is found to have none */
+	pci->dsn = pci_find_ext_capability(pci->core.pdev, PCI_EXT_CAP_ID_DSN);
 	vfio_mig_reset(&pci->mig);
 	vfio_pci_core_finish_enable(&pci->core);
 	for (bar = 0; is_bar(bar); bar++)
