@@ -492,6 +492,8 @@ static inline struct vfio_mig_pci *mig_to_vfio_mig_pci(struct vfio_mig *mig)
  *	vfio_mig_pci_end() do.  Optional.
  * @closing: the user closes the device, of which everything works still.  Not called
  *	when the device could not be opened.  Optional.
+ * @sleeps: the user is about to put it to sleep, or to wake it, and it may lose its
+ *	registers.  No lock is held, and it need not come to that.  Optional.
  * @bound: it was bound to an iommufd, so vfio_device->iommufd_device is there.  Optional.
  * @before_access: the user is about to read a register, or to write it, and then @written
  *	is what.  No lock is held: user memory may be accessed, and @reg_write may find the
@@ -536,6 +538,7 @@ struct vfio_mig_pci_driver {
 	void (*release)(struct vfio_mig *mig);
 	void (*renew)(struct vfio_mig *mig);
 	void (*closing)(struct vfio_mig *mig);
+	void (*sleeps)(struct vfio_mig *mig);
 	void (*bound)(struct vfio_mig *mig);
 
 	void (*before_access)(struct vfio_mig *mig, unsigned int bar,

@@ -262,6 +262,24 @@ static ssize_t access_any_bar(struct vfio_mig_pci *pci, char __user *ubuf,
 	return done;
 }
 
+static void sleeps(struct vfio_mig_pci *pci)
+{
+	if (mig_pci_driver(pci)->sleeps)
+		mig_pci_driver(pci)->sleeps(&pci->mig);
+}
+
+static bool has_power_state(struct vfio_mig_pci *pci, loff_t pos, size_t count)
+{
+	u8 pm_cap = pci->core.pdev->pm_cap;
+	size_t offset, length;
+	loff_t at;
+
+	return pm_cap &&
+	       vfio_pci_core_range_intersect_range(pos & VFIO_PCI_OFFSET_MASK,
+						   count, pm_cap + PCI_PM_CTRL,
+						   2, &at, &length, &offset);
+}
+
 static ssize_t pci_read(struct vfio_device *vdev, char __user *buf,
 			size_t count, loff_t *ppos)
 {
@@ -286,6 +304,9 @@ static ssize_t pci_write(struct vfio_device *vdev, const char __user *buf,
 		return access_any_bar(pci, ubuf, count, ppos, true);
 	if (other_region_off(pci, *ppos))
 		return all_ones(ubuf, count, ppos, true);
+	if (VFIO_PCI_OFFSET_TO_INDEX(*ppos) == VFIO_PCI_CONFIG_REGION_INDEX &&
+	    has_power_state(pci, *ppos, count))
+		sleeps(pci);
 	return vfio_pci_core_write(vdev, buf, count, ppos);
 }
 
@@ -617,6 +638,30 @@ static long pci_ioctl(struct vfio_device *vdev, unsigned int cmd,
 	return rc;
 }
 
+/* To sleep, or to wake: what the device wrote since it was last told may be lost again */
+static bool is_power(u32 flags)
+{
+	if (flags & VFIO_DEVICE_FEATURE_PROBE ||
+	    !(flags & VFIO_DEVICE_FEATURE_SET))
+		return false;
+	switch (flags & VFIO_DEVICE_FEATURE_MASK) {
+	case VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY:
+	case VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP:
+	case VFIO_DEVICE_FEATURE_LOW_POWER_EXIT:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static int device_feature(struct vfio_device *vdev, u32 flags, void __user *arg,
+			  size_t argsz)
+{
+	if (is_power(flags))
+		sleeps(to_vfio_mig_pci(vdev));
+	return vfio_pci_core_ioctl_feature(vdev, flags, arg, argsz);
+}
+
 static void do_close(struct vfio_mig_pci *pci)
 {
 	vfio_mig_close(&pci->mig);
@@ -738,7 +783,7 @@ VISIBLE_IF_KUNIT const struct vfio_device_ops mig_pci_device_ops = {
 	.close_device = close_device,
 	.ioctl = pci_ioctl,
 	.get_region_info_caps = get_region_info,
-	.device_feature = vfio_pci_core_ioctl_feature,
+	.device_feature = device_feature,
 	.read = pci_read,
 	.write = pci_write,
 	.mmap = pci_mmap,

@@ -42,6 +42,7 @@ struct call {
  * @calls: of the driver
  * @nr: how many
  * @wrong: one with other locks than there should be
+ * @slept: how often it was told that the device sleeps
  * @user: memory of user space, a page, with none behind it
  */
 struct card {
@@ -54,6 +55,7 @@ struct card {
 	struct call calls[MAX_CALLS];
 	unsigned int nr;
 	bool wrong;
+	unsigned int slept;
 	char __user *user;
 };
 
@@ -93,6 +95,16 @@ static void card_write(struct vfio_mig *mig, unsigned int bar, u32 offset,
 {
 	note(to_card(mig), 'w', bar, offset, value);
 	to_card(mig)->regs[offset / 4] = value;
+}
+
+static void card_sleeps(struct vfio_mig *mig)
+{
+	struct card *c = to_card(mig);
+
+	if (mutex_is_locked(&c->pci.lock) ||
+	    rwsem_is_locked(&c->pci.core.memory_lock))
+		c->wrong = true;
+	c->slept++;
 }
 
 static int card_op(struct vfio_mig *mig)
@@ -141,6 +153,7 @@ static struct card *make(struct kunit *test)
 	c->driver.before_access = card_before;
 	c->driver.reg_read = card_read;
 	c->driver.reg_write = card_write;
+	c->driver.sleeps = card_sleeps;
 	device_initialize(&c->pdev.dev);
 	/* it stays awake: nothing of it is to run when it is gone */
 	pm_runtime_get_noresume(&c->pdev.dev);
@@ -373,6 +386,53 @@ static void regs_asleep(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, c->nr, 0);
 }
 
+/* Where a device loses its registers by the user's wish, its driver is told before */
+static void sleeps(struct kunit *test)
+{
+	static const struct {
+		u64 pos;
+		size_t count;
+		bool write;
+		bool sleeps;
+	} config[] = {
+		{ 0x44, 1, true, true }, { 0x44, 2, true, true },
+		{ 0x45, 1, true, true }, { 0x40, 8, true, true },
+		{ 0, PAGE_SIZE, true, true }, { 0x44, 2, false, false },
+		{ 0x43, 1, true, false }, { 0x46, 2, true, false },
+		{ 0, 0x44, true, false }, { 0x44, 0, true, false },
+	};
+	const u32 set = VFIO_DEVICE_FEATURE_SET;
+	const u32 entry = VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP;
+	struct card *c = make(test);
+	struct vfio_device *vdev = &c->pci.core.vdev;
+	unsigned int i;
+
+	c->pdev.pm_cap = 0x40;
+	for (i = 0; i != ARRAY_SIZE(config); i++) {
+		c->slept = 0;
+		/* the core has no config space here, and refuses it */
+		rw(test, c, VFIO_PCI_CONFIG_REGION_INDEX, config[i].pos, 0,
+		   config[i].count, config[i].write);
+		KUNIT_EXPECT_EQ_MSG(test, c->slept, config[i].sleeps, "%u", i);
+	}
+	c->slept = 0;
+	KUNIT_EXPECT_EQ(test, -EINVAL,
+			vdev->ops->device_feature(vdev, set | entry, NULL, 0));
+	KUNIT_EXPECT_EQ(test, c->slept, 1);
+	vdev->ops->device_feature(vdev, entry, NULL, 0);
+	vdev->ops->device_feature(vdev, set | VFIO_DEVICE_FEATURE_PROBE | entry,
+				  NULL, 0);
+	vdev->ops->device_feature(vdev, set | VFIO_DEVICE_FEATURE_MASK, NULL, 0);
+	KUNIT_EXPECT_EQ(test, c->slept, 1);
+	/* a card without power management; a driver that does not care */
+	c->pdev.pm_cap = 0;
+	rw(test, c, VFIO_PCI_CONFIG_REGION_INDEX, 0, 0, PAGE_SIZE, true);
+	KUNIT_EXPECT_EQ(test, c->slept, 1);
+	c->driver.sleeps = NULL;
+	c->pdev.pm_cap = 0x40;
+	rw(test, c, VFIO_PCI_CONFIG_REGION_INDEX, 0, 0, PAGE_SIZE, true);
+}
+
 /* Where nothing is, a page at most is read at once; bytes that were read are passed by */
 static void other_region(struct kunit *test)
 {
@@ -417,6 +477,7 @@ static struct kunit_case cases[] = {
 	KUNIT_CASE(regs_gate),
 	KUNIT_CASE(regs_asleep),
 	KUNIT_CASE(hidden_bar),
+	KUNIT_CASE(sleeps),
 	KUNIT_CASE(other_region),
 	KUNIT_CASE(nobody_answers),
 	{}
