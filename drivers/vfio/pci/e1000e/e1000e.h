@@ -200,6 +200,9 @@ extern const struct vfio_mig_ops e1000e_mig_ops;
 extern const struct vfio_mig_identity e1000e_identity;
 #if IS_ENABLED(CONFIG_KUNIT)
 u32 e1000e_saved_offset(unsigned int index);
+
+/* main.c */
+extern struct vfio_mig_pci_driver e1000e_driver;
 #endif
 
 #endif

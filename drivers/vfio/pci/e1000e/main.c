@@ -7,6 +7,8 @@
  * would lead around that.  The BAR of MSI-X may be mapped.  The flash is not the
  * user's: it is the card's firmware that lies there, no state.
  */
+#include <kunit/visibility.h>
+#include <linux/cleanup.h>
 #include <linux/module.h>
 
 #include "e1000e.h"
@@ -104,13 +106,19 @@ static void closing(struct vfio_mig *mig)
 	struct e1000e *e = to_e1000e(mig);
 
 	cancel_work_sync(&e->learn);
-	if (!vfio_mig_pci_begin(&e->pci)) {
-		if (e->tracker.on && !e->held)
-			e1000e_hold(e);
-		e1000e_track_before(e);
-		vfio_mig_pci_end(&e->pci);
+	/* Whoever gets the lock after finds it closed: there are no registers any more */
+	if (vfio_mig_pci_begin(&e->pci)) {
+		guard(mutex)(&e->pci.lock);
+		e1000e_track_lost(e);
+		WRITE_ONCE(e->tracker.open, false);
+		return;
 	}
+	/* If it does not stop, it writes on until it is no bus master any more */
+	if (e->tracker.on && !e->held && e1000e_hold(e))
+		e1000e_track_lost(e);
+	e1000e_track_before(e);
 	WRITE_ONCE(e->tracker.open, false);
+	vfio_mig_pci_end(&e->pci);
 }
 
 static const struct pci_device_id e1000e_ids[] = {
@@ -119,7 +127,7 @@ static const struct pci_device_id e1000e_ids[] = {
 };
 MODULE_DEVICE_TABLE(pci, e1000e_ids);
 
-static struct vfio_mig_pci_driver e1000e_driver = {
+VISIBLE_IF_KUNIT struct vfio_mig_pci_driver e1000e_driver = {
 	.pci.name = KBUILD_MODNAME,
 	.pci.id_table = e1000e_ids,
 	.name = "e1000e-vfio-pci",
@@ -139,6 +147,7 @@ static struct vfio_mig_pci_driver e1000e_driver = {
 	.reg_read = reg_read,
 	.reg_write = reg_write,
 };
+EXPORT_SYMBOL_IF_KUNIT(e1000e_driver);
 module_vfio_mig_pci_driver(e1000e_driver);
 
 MODULE_DESCRIPTION("Intel 82574L for virtual machines that migrate");

@@ -393,12 +393,17 @@ static int track_start(void *data, struct rb_root_cached *ranges, u32 nr,
 	rc = vfio_mig_pci_begin(&e->pci);
 	if (rc)
 		return rc;
-	look_from_here(e);
-	e->tracker.error = 0;
-	e->tracker.on = true;
-	*page_size = PAGE_SIZE;
+	/* It may have been closed meanwhile */
+	if (e->tracker.open) {
+		look_from_here(e);
+		e->tracker.error = 0;
+		e->tracker.on = true;
+		*page_size = PAGE_SIZE;
+	} else {
+		rc = -ENODEV;
+	}
 	vfio_mig_pci_end(&e->pci);
-	return 0;
+	return rc;
 }
 
 static void track_stop(void *data)
@@ -440,7 +445,8 @@ static int count_now(struct e1000e *e)
 	rc = vfio_mig_pci_begin(&e->pci);
 	if (rc)
 		return rc;
-	e1000e_track_before(e);
+	if (e->tracker.open)
+		e1000e_track_before(e);
 	vfio_mig_pci_end(&e->pci);
 	return 0;
 }

@@ -3,6 +3,7 @@
  * KUnit tests of the 82574L's dirty tracker: what it makes of heads, tails and
  * descriptors, round the ends of rings of each kind, and what it says when it does not know
  */
+#include <kunit/static_stub.h>
 #include <linux/cleanup.h>
 #include <linux/iommufd_dirty.h>
 #include <linux/iova_bitmap.h>
@@ -101,6 +102,12 @@ static int start(struct fake *f)
 	u64 page_size = PAGE_SIZE;
 
 	return e1000e_track_ops.start(&f->e, NULL, 0, &page_size);
+}
+
+static void restart(struct kunit *test, struct fake *f)
+{
+	e1000e_track_ops.stop(&f->e);
+	KUNIT_ASSERT_EQ(test, 0, start(f));
 }
 
 /* Rings of 256 descriptors, receiving into 2 KiB, of which nothing is rung for yet */
@@ -428,6 +435,75 @@ static void split_packets(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, -EIO, collect(test, ctx));
 }
 
+/* ---- Life ---- */
+
+/* The other one had the lock first, and closed */
+static int begin_closed(struct vfio_mig_pci *pci)
+{
+	down_write(pci->mig.mmio_lock);
+	mutex_lock(&pci->lock);
+	to_e1000e(&pci->mig)->tracker.open = false;
+	return 0;
+}
+
+static int begin_fails(struct vfio_mig_pci *pci)
+{
+	return -EIO;
+}
+
+static void closed_meanwhile(struct kunit *test)
+{
+	struct ctx *ctx = make(test);
+	struct fake *f = ctx->f;
+	unsigned int reads;
+
+	KUNIT_ASSERT_EQ(test, 0, start(f));
+	kunit_activate_static_stub(test, vfio_mig_pci_begin, begin_closed);
+	reads = f->reads;
+	expect_nothing(test, ctx);
+	KUNIT_EXPECT_FALSE(test, f->e.tracker.open);
+	e1000e_track_ops.stop(&f->e);
+	f->e.tracker.open = true;
+	KUNIT_EXPECT_EQ(test, -ENODEV, start(f));
+	KUNIT_EXPECT_FALSE(test, f->e.tracker.on);
+	KUNIT_EXPECT_EQ(test, f->reads, reads);
+}
+
+/* What it wrote before it was closed is told after, or that nobody knows */
+static void closes(struct kunit *test)
+{
+	struct ctx *ctx = make(test);
+	struct fake *f = ctx->f;
+	struct vfio_mig *mig = &f->e.pci.mig;
+	unsigned int reads;
+
+	ring(f, 8);
+	KUNIT_ASSERT_EQ(test, 0, start(f));
+	*fake_reg(f, RDH) = 3;
+	e1000e_driver.closing(mig);
+	reads = f->reads;
+	KUNIT_EXPECT_EQ(test, 0, collect(test, ctx));
+	KUNIT_EXPECT_EQ(test, ctx->nr, 3 + 1);
+	KUNIT_EXPECT_EQ(test, f->reads, reads);
+	KUNIT_EXPECT_EQ(test, -ENODEV, start(f));
+	/* it does not stop */
+	scoped_guard(mutex, &f->e.pci.lock)
+		e1000e_let_go(&f->e);
+	f->e.tracker.open = true;
+	restart(test, f);
+	f->busy = true;
+	e1000e_driver.closing(mig);
+	KUNIT_EXPECT_FALSE(test, f->e.tracker.open);
+	KUNIT_EXPECT_EQ(test, -EIO, collect(test, ctx));
+	/* it sleeps */
+	f->e.tracker.open = true;
+	restart(test, f);
+	kunit_activate_static_stub(test, vfio_mig_pci_begin, begin_fails);
+	e1000e_driver.closing(mig);
+	KUNIT_EXPECT_FALSE(test, f->e.tracker.open);
+	KUNIT_EXPECT_EQ(test, -EIO, collect(test, ctx));
+}
+
 /* A reset that nobody counted before: an error, until it is started anew */
 static void reset_is_told(struct kunit *test)
 {
@@ -499,6 +575,8 @@ static struct kunit_case tracker_cases[] = {
 	KUNIT_CASE(bad_lengths),
 	KUNIT_CASE(bad_buffers),
 	KUNIT_CASE(split_packets),
+	KUNIT_CASE(closed_meanwhile),
+	KUNIT_CASE(closes),
 	KUNIT_CASE(reset_is_told),
 	KUNIT_CASE(loaded_rings),
 	{}
