@@ -137,6 +137,11 @@ static void fake_end(struct vfio_mig_pci *pci)
 	up_write(pci->mig.mmio_lock);
 }
 
+static bool fake_user_begin(struct vfio_mig_pci *pci)
+{
+	return !fake_begin(pci);
+}
+
 static int fake_begin_op(struct vfio_mig *mig)
 {
 	return fake_begin(mig_to_vfio_mig_pci(mig));
@@ -223,6 +228,9 @@ struct fake *fake_make(struct kunit *test)
 	kunit_activate_static_stub(test, e1000e_set, fake_set);
 	kunit_activate_static_stub(test, vfio_mig_pci_begin, fake_begin);
 	kunit_activate_static_stub(test, vfio_mig_pci_end, fake_end);
+	kunit_activate_static_stub(test, vfio_mig_pci_user_begin,
+				   fake_user_begin);
+	kunit_activate_static_stub(test, vfio_mig_pci_user_end, fake_end);
 	kunit_activate_static_stub(test, e1000e_fetch, fake_fetch);
 	kunit_activate_static_stub(test, e1000e_learn_later, fake_learn_later);
 	KUNIT_ASSERT_EQ(test, 0, vfio_mig_init(&f->e.pci.mig, vdev,

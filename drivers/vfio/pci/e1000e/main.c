@@ -81,8 +81,11 @@ static void before_access(struct vfio_mig *mig, unsigned int bar, u32 offset,
 	struct e1000e *e = to_e1000e(mig);
 
 	wait_for_rings(e);
-	if (bar == VFIO_PCI_BAR2_REGION_INDEX)
+	if (bar == VFIO_PCI_BAR2_REGION_INDEX) {
+		if (!is_shown(e, offset))
+			return;
 		offset = READ_ONCE(e->soft.io_addr);
+	}
 	if (written)
 		learn_before(e, offset, *written);
 }

@@ -504,6 +504,25 @@ static void closes(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, -EIO, collect(test, ctx));
 }
 
+/* Of the window in I/O space, only what it shows is a register of the device */
+static void io_window(struct kunit *test)
+{
+	struct ctx *ctx = make(test);
+	struct fake *f = ctx->f;
+	struct vfio_mig *mig = &f->e.pci.mig;
+	const unsigned int bar = VFIO_PCI_BAR2_REGION_INDEX;
+	u32 value = 8;
+
+	f->e.soft.io_addr = RDT;
+	e1000e_driver.before_access(mig, bar, IO_ADDR, &value);
+	KUNIT_EXPECT_EQ(test, f->e.tracker.rx[0].slots, 0);
+	e1000e_driver.before_access(mig, bar, IO_DATA + 4, &value);
+	KUNIT_EXPECT_EQ(test, f->e.tracker.rx[0].slots, 0);
+	e1000e_driver.before_access(mig, bar, IO_DATA, &value);
+	KUNIT_EXPECT_EQ(test, f->e.tracker.rx[0].slots, SLOTS);
+	KUNIT_EXPECT_EQ(test, f->e.tracker.rx[0].buffers[7], BUFFER(7));
+}
+
 /* A reset that nobody counted before: an error, until it is started anew */
 static void reset_is_told(struct kunit *test)
 {
@@ -577,6 +596,7 @@ static struct kunit_case tracker_cases[] = {
 	KUNIT_CASE(split_packets),
 	KUNIT_CASE(closed_meanwhile),
 	KUNIT_CASE(closes),
+	KUNIT_CASE(io_window),
 	KUNIT_CASE(reset_is_told),
 	KUNIT_CASE(loaded_rings),
 	{}

@@ -6,6 +6,7 @@
  * after the other.  No lock is held over the access to the user's buffer in between,
  * which may be a mapping of this very device.
  */
+#include <kunit/static_stub.h>
 #include <linux/export.h>
 #include <linux/pci.h>
 #include <linux/uaccess.h>
@@ -28,6 +29,7 @@
  */
 bool vfio_mig_pci_user_begin(struct vfio_mig_pci *pci)
 {
+	KUNIT_STATIC_STUB_REDIRECT(vfio_mig_pci_user_begin, pci);
 	if (vfio_mig_mmio_begin(&pci->mig) &&
 	    __vfio_pci_memory_enabled(&pci->core)) {
 		mutex_lock(&pci->lock);
@@ -44,6 +46,7 @@ EXPORT_SYMBOL_GPL(vfio_mig_pci_user_begin);
  */
 void vfio_mig_pci_user_end(struct vfio_mig_pci *pci)
 {
+	KUNIT_STATIC_STUB_REDIRECT(vfio_mig_pci_user_end, pci);
 	mutex_unlock(&pci->lock);
 	vfio_mig_mmio_end(&pci->mig);
 }
