@@ -181,7 +181,9 @@ int e1000e_phy_load(struct e1000e *e, const u32 *values, u32 old_status);
 
 /* tracker.c */
 void e1000e_track_before(struct e1000e *e);
-void e1000e_track_heads(struct e1000e *e);
+void e1000e_track_write(struct e1000e *e, u32 offset, u32 value);
+void e1000e_track_written(struct e1000e *e, u32 offset, u32 value);
+void e1000e_track_anew(struct e1000e *e);
 void e1000e_track_lost(struct e1000e *e);
 struct e1000e_slots e1000e_new_slots(struct e1000e *e, unsigned int q,
 				     u32 from, u32 tail);

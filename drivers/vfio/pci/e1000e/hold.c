@@ -96,18 +96,35 @@ u32 e1000e_canonical(u32 offset)
 	switch (offset) {
 	case CTRL_ALIAS:
 		return CTRL;
+	case RDTR_ALIAS:
+		return RDTR;
+	case RDBAL0_ALIAS:
+		return RDBAL;
+	case RDBAH0_ALIAS:
+		return RDBAH;
+	case RDLEN0_ALIAS:
+		return RDLEN;
 	case RDH0_ALIAS:
 		return RDH;
 	case RDT0_ALIAS:
 		return RDT;
+	case TDBAL0_ALIAS:
+		return TDBAL;
+	case TDBAH0_ALIAS:
+		return TDBAH;
+	case TDLEN0_ALIAS:
+		return TDLEN;
 	case TDH0_ALIAS:
 		return TDH;
 	case TDT0_ALIAS:
 		return TDT;
+	case TIDV_ALIAS:
+		return TIDV;
 	default:
 		return offset;
 	}
 }
+EXPORT_SYMBOL_IF_KUNIT(e1000e_canonical);
 
 /* ---- Counters ---- */
 
@@ -191,20 +208,6 @@ static void write_held_ctrl(struct e1000e *e, u32 value)
 			    (value & CTRL_PHY_RST));
 }
 
-static bool is_head(u32 offset)
-{
-	return offset == RDH || offset == RDH + QUEUE_STRIDE ||
-	       offset == TDH || offset == TDH + QUEUE_STRIDE;
-}
-
-/* What is written with the rings as they are must be told before these change */
-static bool changes_rings(u32 offset)
-{
-	return offset == CTRL || offset == RCTL ||
-	       (offset >= RDBAL && offset < RDT + QUEUE_STRIDE) ||
-	       (offset >= TDBAL && offset < TDT + QUEUE_STRIDE);
-}
-
 /**
  * e1000e_user_write() - The user writes a register
  * @e: the device, with its lock held
@@ -217,8 +220,7 @@ void e1000e_user_write(struct e1000e *e, u32 offset, u32 value)
 
 	lockdep_assert_held(&e->pci.lock);
 	offset = e1000e_canonical(offset);
-	if (changes_rings(offset))
-		e1000e_track_before(e);
+	e1000e_track_write(e, offset, value);
 	i = e->held ? e1000e_held_index(offset) : -1;
 	if (i == HELD_CTRL)
 		write_held_ctrl(e, value);
@@ -226,8 +228,7 @@ void e1000e_user_write(struct e1000e *e, u32 offset, u32 value)
 		e->shadow[i] = value;
 	else
 		e1000e_set(e, offset, value);
-	if (is_head(offset) || (offset == CTRL && value & CTRL_RST))
-		e1000e_track_heads(e);
+	e1000e_track_written(e, offset, value);
 }
 EXPORT_SYMBOL_IF_KUNIT(e1000e_user_write);
 
@@ -379,4 +380,5 @@ void e1000e_hw_reset(struct e1000e *e)
 	fsleep(FRAME_US);
 	e1000e_set(e, IMC, U32_MAX);
 	e1000e_get(e, ICR);
+	e1000e_track_anew(e);
 }

@@ -99,7 +99,6 @@ static void renew(struct vfio_mig *mig)
 
 	e1000e_track_before(e);
 	e1000e_hw_reset(e);
-	e1000e_track_heads(e);
 	WRITE_ONCE(e->tracker.open, true);
 }
 

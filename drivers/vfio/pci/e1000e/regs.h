@@ -66,14 +66,22 @@
 #define   RCTL_BSIZE		GENMASK(17, 16)
 #define   RCTL_BSEX		BIT(25)
 #define   RCTL_FLXBUF		GENMASK(30, 27)
+#define RDTR_ALIAS		0x0108
+#define RDBAL0_ALIAS		0x0110
+#define RDBAH0_ALIAS		0x0114
+#define RDLEN0_ALIAS		0x0118
 #define RDH0_ALIAS		0x0120
 #define RDT0_ALIAS		0x0128
 #define FCTTV			0x0170
 #define TCTL			0x0400
 #define   TCTL_EN		BIT(1)
 #define TIPG			0x0410
+#define TDBAL0_ALIAS		0x0420
+#define TDBAH0_ALIAS		0x0424
+#define TDLEN0_ALIAS		0x0428
 #define TDH0_ALIAS		0x0430
 #define TDT0_ALIAS		0x0438
+#define TIDV_ALIAS		0x0440
 #define AIT			0x0458
 #define LEDCTL			0x0e00
 #define EXTCNF_CTRL		0x0f00

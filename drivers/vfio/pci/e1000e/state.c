@@ -404,7 +404,7 @@ static int load_end(struct vfio_mig *mig)
 	e1000e_track_before(e);
 	load_regs(e, state->regs);
 	e->unread = true;
-	e1000e_track_heads(e);
+	e1000e_track_anew(e);
 	e->soft = state->soft;
 	save_stats(e);			/* what was counted here is not the guest's */
 	memcpy(e->stats, state->stats, sizeof(e->stats));

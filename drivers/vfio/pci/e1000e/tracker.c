@@ -13,8 +13,9 @@
  * Frames that are under way, beyond the head, count as written too, unless DMA is
  * stopped: one of the largest size.
  *
- * When a descriptor is not known, because it could not be read or is of the kind
- * that splits packets, tracking has failed, and everything is reported dirty.
+ * When a descriptor is not known, because it could not be read, is of the kind that
+ * splits packets, or is of a ring that was set up anew since, tracking has failed, and
+ * everything is reported dirty.
  */
 #include <kunit/static_stub.h>
 #include <kunit/visibility.h>
@@ -29,6 +30,8 @@
 
 /* Largest frame that the receiver takes */
 #define FRAME_MAX	16384
+/* How far beyond the head: frames may come as long as there are descriptors */
+#define ALL_OF_IT	U32_MAX
 
 /* So many descriptors are read at once */
 #define BATCH		64
@@ -83,6 +86,12 @@ static u32 buffer_size(u32 rctl)
 	       (rctl & RCTL_BSEX ? 16 : 1);
 }
 
+/* Descriptors that split packets are larger, and have several buffers */
+static bool splits_packets(struct e1000e *e)
+{
+	return rctl(e) & RCTL_DTYP && e1000e_get(e, RFCTL) & RFCTL_EXSTEN;
+}
+
 /* ---- The log ---- */
 
 static void log_page(struct e1000e_tracker *t, u64 iova)
@@ -124,47 +133,120 @@ static void log_buffer(struct e1000e *e, unsigned int q, u32 slot, u32 size)
 
 /* ---- From the rings to the log ---- */
 
-static void count_rx(struct e1000e *e, unsigned int q)
+/**
+ * struct ring - a ring, when it is counted
+ * @base: its address
+ * @slots: how many descriptors it has
+ * @seen: its head, when it was last counted
+ * @head: its head now
+ * @tail: where what the device may use ends
+ * @runs: the device may be past the head before it is looked at again
+ */
+struct ring {
+	u64 base;
+	u32 slots;
+	u32 seen;
+	u32 head;
+	u32 tail;
+	bool runs;
+};
+
+static void get_rx(struct e1000e *e, unsigned int q, struct ring *ring)
+{
+	ring->base = rx_base(e, q);
+	ring->slots = rx_slots(e, q);
+	ring->seen = e->tracker.rx_seen[q];
+	ring->head = e1000e_get(e, ring_reg(q, RDH));
+	ring->tail = e->held ? e->shadow[HELD_RDT0 + q] :
+			       e1000e_get(e, ring_reg(q, RDT));
+	ring->runs = !e->held && rctl(e) & RCTL_EN && ring->head != ring->tail;
+}
+
+static void get_tx(struct e1000e *e, unsigned int q, struct ring *ring)
+{
+	ring->base = tx_base(e, q);
+	ring->slots = tx_slots(e, q);
+	ring->seen = e->tracker.tx_seen[q];
+	ring->head = e1000e_get(e, ring_reg(q, TDH));
+	ring->tail = e->held ? e->shadow[HELD_TDT0 + q] :
+			       e1000e_get(e, ring_reg(q, TDT));
+	ring->runs = !e->held && e1000e_get(e, TCTL) & TCTL_EN &&
+		     ring->head != ring->tail;
+}
+
+/* A head where none can be says that what was written is not known */
+static bool to_be_counted(struct e1000e_tracker *t, const struct ring *ring)
+{
+	if (ring->head == U32_MAX) {	/* nobody answers */
+		t->error = -EIO;
+		return false;
+	}
+	if (ring->head == ring->seen && !ring->runs)
+		return false;
+	if (ring->slots > RING_MAX || ring->head >= ring->slots ||
+	    ring->seen >= ring->slots) {
+		t->error = -EIO;
+		return false;
+	}
+	return true;
+}
+
+static void log_desc(struct e1000e_tracker *t, const struct ring *ring,
+		     u32 slot)
+{
+	log_write(t, ring->base + slot * DESC_SIZE, DESC_SIZE);
+}
+
+/* The tail may be beyond the ring, which is no reason to go round more than once */
+static void count_rx(struct e1000e *e, unsigned int q, u32 ahead)
 {
 	struct e1000e_tracker *t = &e->tracker;
-	u32 head = e1000e_get(e, ring_reg(q, RDH));
-	u32 tail = e->held ? e->shadow[HELD_RDT0 + q] :
-			     e1000e_get(e, ring_reg(q, RDT));
-	u32 size = buffer_size(rctl(e)), slots = rx_slots(e, q), slot, more;
-	u64 base = rx_base(e, q);
+	u32 size = buffer_size(rctl(e)), slot, nr;
+	struct ring ring;
 
-	if (head >= slots || t->rx_seen[q] >= slots)
+	get_rx(e, q, &ring);
+	if (!to_be_counted(t, &ring))
 		return;
-	for (slot = t->rx_seen[q]; slot != head; slot = (slot + 1) % slots) {
-		log_buffer(e, q, slot, size);
-		log_write(t, base + slot * DESC_SIZE, DESC_SIZE);
+	t->rx_seen[q] = ring.head;
+	if (splits_packets(e)) {
+		t->error = -EIO;
+		return;
 	}
-	t->rx_seen[q] = head;
-	if (e->held || !(rctl(e) & RCTL_EN))
-		return;
-	for (more = 0; more < FRAME_MAX && slot != tail; more += size) {
+	for (slot = ring.seen; slot != ring.head;
+	     slot = (slot + 1) % ring.slots) {
 		log_buffer(e, q, slot, size);
-		log_write(t, base + slot * DESC_SIZE, DESC_SIZE);
-		slot = (slot + 1) % slots;
+		log_desc(t, &ring, slot);
+	}
+	if (!ring.runs)
+		return;
+	nr = min(DIV_ROUND_UP_ULL(ahead, size), ring.slots);
+	for (; nr && slot != ring.tail; nr--) {
+		log_buffer(e, q, slot, size);
+		log_desc(t, &ring, slot);
+		slot = (slot + 1) % ring.slots;
 	}
 }
 
-static void count_tx(struct e1000e *e, unsigned int q)
+static void count_tx(struct e1000e *e, unsigned int q, u32 ahead)
 {
 	struct e1000e_tracker *t = &e->tracker;
-	u32 head = e1000e_get(e, ring_reg(q, TDH));
-	u32 tail = e->held ? e->shadow[HELD_TDT0 + q] :
-			     e1000e_get(e, ring_reg(q, TDT));
-	u32 slots = tx_slots(e, q), slot;
-	u64 base = tx_base(e, q);
+	struct ring ring;
+	u32 slot, nr;
 
-	if (head >= slots || t->tx_seen[q] >= slots)
+	get_tx(e, q, &ring);
+	if (!to_be_counted(t, &ring))
 		return;
-	for (slot = t->tx_seen[q]; slot != head; slot = (slot + 1) % slots)
-		log_write(t, base + slot * DESC_SIZE, DESC_SIZE);
-	t->tx_seen[q] = head;
-	if (!e->held && e1000e_get(e, TCTL) & TCTL_EN && head != tail)
-		log_write(t, base + head * DESC_SIZE, DESC_SIZE);
+	t->tx_seen[q] = ring.head;
+	for (slot = ring.seen; slot != ring.head;
+	     slot = (slot + 1) % ring.slots)
+		log_desc(t, &ring, slot);
+	if (!ring.runs)
+		return;
+	nr = ahead == ALL_OF_IT ? ring.slots : 1;
+	for (; nr && slot != ring.tail; nr--) {
+		log_desc(t, &ring, slot);
+		slot = (slot + 1) % ring.slots;
+	}
 }
 
 static void look_from_here(struct e1000e *e)
@@ -177,14 +259,46 @@ static void look_from_here(struct e1000e *e)
 	}
 }
 
-static void count(struct e1000e *e)
+static void count(struct e1000e *e, u32 ahead)
 {
 	unsigned int q;
 
 	for (q = 0; q != NR_QUEUES; q++) {
-		count_rx(e, q);
-		count_tx(e, q);
+		count_rx(e, q, ahead);
+		count_tx(e, q, ahead);
 	}
+}
+
+/* ---- What changes the rings ---- */
+
+static void forget(struct e1000e_rx *rx)
+{
+	kvfree(rx->buffers);
+	rx->buffers = NULL;
+	rx->slots = 0;
+}
+
+static void forget_all(struct e1000e *e)
+{
+	unsigned int q;
+
+	for (q = 0; q != NR_QUEUES; q++)
+		forget(&e->tracker.rx[q]);
+}
+
+/* Each ring has its registers in the same order, at the same distance from the other's */
+static bool is_of(u32 offset, u32 first, unsigned int *q, u32 *reg)
+{
+	if (offset < first || offset >= first + NR_QUEUES * QUEUE_STRIDE)
+		return false;
+	*q = (offset - first) / QUEUE_STRIDE;
+	*reg = offset - *q * QUEUE_STRIDE;
+	return true;
+}
+
+static bool resets(u32 offset, u32 value)
+{
+	return offset == CTRL && value & CTRL_RST;
 }
 
 /**
@@ -197,27 +311,94 @@ void e1000e_track_before(struct e1000e *e)
 {
 	lockdep_assert_held(&e->pci.lock);
 	if (e->tracker.on)
-		count(e);
+		count(e, FRAME_MAX);
 }
 
 /**
- * e1000e_track_heads() - Heads were written, or reset
+ * e1000e_track_write() - The user is about to write a register
+ * @e: the device, with its lock held
+ * @offset: of the register
+ * @value: what he writes
+ *
+ * A tail gives the device descriptors, with which it could come round to where its head
+ * was.  After what changes a ring itself, the head says nothing of what comes until
+ * then any more.
+ */
+void e1000e_track_write(struct e1000e *e, u32 offset, u32 value)
+{
+	unsigned int q;
+	u32 reg;
+
+	lockdep_assert_held(&e->pci.lock);
+	if (!e->tracker.on)
+		return;
+	if (resets(offset, value) || offset == RCTL || offset == RFCTL ||
+	    (is_of(offset, RDBAL, &q, &reg) && reg <= RDH) ||
+	    (is_of(offset, TDBAL, &q, &reg) && reg <= TDH))
+		count(e, ALL_OF_IT);
+	else if ((is_of(offset, RDBAL, &q, &reg) && reg == RDT) ||
+		 (is_of(offset, TDBAL, &q, &reg) && reg == TDT))
+		count(e, FRAME_MAX);
+}
+
+/* While it resets it is left alone: its heads are zero then */
+static void was_reset(struct e1000e *e)
+{
+	struct e1000e_tracker *t = &e->tracker;
+
+	forget_all(e);
+	memset(t->rx_seen, 0, sizeof(t->rx_seen));
+	memset(t->tx_seen, 0, sizeof(t->tx_seen));
+}
+
+/**
+ * e1000e_track_written() - The user has written a register
+ * @e: the device, with its lock held
+ * @offset: of the register
+ * @value: what he has written
+ *
+ * The descriptors of a ring that changed are others, and of a head that was written,
+ * and of no other, it is not known how it got there.
+ */
+void e1000e_track_written(struct e1000e *e, u32 offset, u32 value)
+{
+	struct e1000e_tracker *t = &e->tracker;
+	unsigned int q;
+	u32 reg;
+
+	lockdep_assert_held(&e->pci.lock);
+	if (resets(offset, value)) {
+		was_reset(e);
+	} else if (is_of(offset, RDBAL, &q, &reg) && reg <= RDH) {
+		forget(&t->rx[q]);
+		if (reg == RDH && t->on)
+			t->rx_seen[q] = e1000e_get(e, offset);
+	} else if (offset == TDH || offset == TDH + QUEUE_STRIDE) {
+		if (t->on)
+			t->tx_seen[offset != TDH] = e1000e_get(e, offset);
+	}
+}
+
+/**
+ * e1000e_track_anew() - All rings are other ones than before, and counted till then
  * @e: the device, with its lock held
  */
-void e1000e_track_heads(struct e1000e *e)
+void e1000e_track_anew(struct e1000e *e)
 {
 	lockdep_assert_held(&e->pci.lock);
+	forget_all(e);
 	if (e->tracker.on)
 		look_from_here(e);
 }
 
 /**
- * e1000e_track_lost() - The device was reset, and nobody counted before
+ * e1000e_track_lost() - The device does what nobody can count, or was reset
  * @e: the device, with its lock held
  */
 void e1000e_track_lost(struct e1000e *e)
 {
 	lockdep_assert_held(&e->pci.lock);
+	forget_all(e);
 	e->tracker.error = -EIO;
 }
 
@@ -276,12 +457,6 @@ static u32 read_slots(struct e1000e *e, const struct e1000e_slots *new,
 	return nr;
 }
 
-/* Descriptors that split packets are larger, and have several buffers */
-static bool splits_packets(struct e1000e *e)
-{
-	return rctl(e) & RCTL_DTYP && e1000e_get(e, RFCTL) & RFCTL_EXSTEN;
-}
-
 /**
  * e1000e_new_slots() - Which descriptors of a receive ring are new?
  * @e: the device, with its lock held
@@ -307,8 +482,10 @@ struct e1000e_slots e1000e_new_slots(struct e1000e *e, unsigned int q,
 	e1000e_track_before(e);
 	if (splits_packets(e) || !new.slots || new.slots > RING_MAX ||
 	    from >= new.slots || tail >= new.slots ||
-	    resize(&e->tracker.rx[q], new.slots))
+	    resize(&e->tracker.rx[q], new.slots)) {
+		forget(&e->tracker.rx[q]);
 		new.from = new.tail;
+	}
 	return new;
 }
 EXPORT_SYMBOL_IF_KUNIT(e1000e_new_slots);
@@ -533,6 +710,6 @@ void e1000e_tracker_destroy(struct vfio_mig *mig)
 
 	xa_destroy(&t->log);
 	for (q = 0; q != NR_QUEUES; q++)
-		kvfree(t->rx[q].buffers);
+		forget(&t->rx[q]);
 }
 EXPORT_SYMBOL_IF_KUNIT(e1000e_tracker_destroy);

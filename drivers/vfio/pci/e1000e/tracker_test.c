@@ -333,6 +333,89 @@ static void ring_moves(struct kunit *test)
 	expect_nothing(test, ctx);
 }
 
+/* Of the second ring too, a tail lets the device come round to where its head was */
+static void second_ring(struct kunit *test)
+{
+	struct ctx *ctx = make(test);
+	struct fake *f = ctx->f;
+	unsigned int i;
+
+	*fake_reg(f, TDBAL + QUEUE_STRIDE) = lower_32_bits(TX_RING);
+	*fake_reg(f, TDBAH + QUEUE_STRIDE) = upper_32_bits(TX_RING);
+	*fake_reg(f, TDLEN + QUEUE_STRIDE) = SLOTS * 4 * DESC_SIZE;
+	KUNIT_ASSERT_EQ(test, 0, start(f));
+	user_write(f, TDT + QUEUE_STRIDE, 2 * PER_PAGE + 1);
+	*fake_reg(f, TDH + QUEUE_STRIDE) = 2 * PER_PAGE + 1;
+	user_write(f, TDT + QUEUE_STRIDE, 1);
+	*fake_reg(f, TDH + QUEUE_STRIDE) = 1;
+	KUNIT_EXPECT_EQ(test, 0, collect(test, ctx));
+	KUNIT_EXPECT_EQ(test, ctx->nr, 4);
+	for (i = 0; i != 4; i++)
+		KUNIT_EXPECT_TRUE(test, is_dirty(ctx, TX_RING + i * PAGE_SIZE));
+}
+
+/* While the user writes a register, the device sends */
+static void set_and_send(struct e1000e *e, u32 offset, u32 value)
+{
+	struct fake *f = container_of(e, struct fake, e);
+
+	*fake_reg(f, offset) = value;
+	*fake_reg(f, TDH) = 5;
+}
+
+/* A head that was written says nothing of the others */
+static void other_heads(struct kunit *test)
+{
+	struct ctx *ctx = make(test);
+	struct fake *f = ctx->f;
+
+	user_write(f, TDT, 5);
+	KUNIT_ASSERT_EQ(test, 0, start(f));
+	kunit_activate_static_stub(test, e1000e_set, set_and_send);
+	user_write(f, RDH, 0);
+	KUNIT_EXPECT_EQ(test, 0, collect(test, ctx));
+	KUNIT_EXPECT_EQ(test, ctx->nr, 1);
+	KUNIT_EXPECT_TRUE(test, is_dirty(ctx, TX_RING));
+}
+
+/* What may come until a ring changes counts, as far as there are descriptors */
+static void up_to_the_tail(struct kunit *test)
+{
+	static const u32 regs[] = {
+		RCTL, RFCTL, RDBAL, RDBAH, RDLEN, RDH, RDBAL0_ALIAS,
+		RDBAH0_ALIAS, RDLEN0_ALIAS, RDH0_ALIAS, TDBAL, TDBAH, TDLEN,
+		TDH, TDBAL0_ALIAS, TDBAH0_ALIAS, TDLEN0_ALIAS, TDH0_ALIAS, CTRL,
+	};
+	struct fake *f;
+	struct ctx *ctx;
+	unsigned int i;
+
+	for (i = 0; i != ARRAY_SIZE(regs); i++) {
+		ctx = make(test);
+		f = ctx->f;
+		ring(f, 40);
+		*fake_reg(f, TCTL) = TCTL_EN;
+		*fake_reg(f, TDT) = PER_PAGE + 1;
+		KUNIT_ASSERT_EQ(test, 0, start(f));
+		/* where it does not run on as before, that may be an error too */
+		user_write(f, regs[i], regs[i] == CTRL ? CTRL_RST : 0);
+		*fake_reg(f, RCTL) = 0;
+		*fake_reg(f, TCTL) = 0;
+		collect(test, ctx);
+		KUNIT_EXPECT_EQ_MSG(test, ctx->nr, 40 + 1 + 2, "0x%x", regs[i]);
+	}
+	/* but not because of what leaves the rings alone */
+	ctx = make(test);
+	ring(ctx->f, 40);
+	KUNIT_ASSERT_EQ(test, 0, start(ctx->f));
+	user_write(ctx->f, CTRL, 0);
+	user_write(ctx->f, RDTR, 0);
+	user_write(ctx->f, RDT, 41);
+	*fake_reg(ctx->f, RCTL) = 0;
+	KUNIT_EXPECT_EQ(test, 0, collect(test, ctx));
+	KUNIT_EXPECT_EQ(test, ctx->nr, 8 + 1);
+}
+
 /* A range is asked for, the rest waits */
 static void by_range(struct kunit *test)
 {
@@ -381,26 +464,81 @@ static void bad_base(struct kunit *test)
 	}
 }
 
-/* Lengths of nothing, heads and tails beyond: nothing is read, and nothing is made up */
+/* A ring that was never set up writes nothing; one that did, and is none, is an error */
 static void bad_lengths(struct kunit *test)
 {
 	struct ctx *ctx = make(test);
 	struct fake *f = ctx->f;
 
-	KUNIT_ASSERT_EQ(test, 0, start(f));
 	*fake_reg(f, RDLEN) = 0;
 	*fake_reg(f, TDLEN) = 0;
-	ring(f, 5);
-	*fake_reg(f, RDH) = 3;
-	*fake_reg(f, TDH) = 3;
+	KUNIT_ASSERT_EQ(test, 0, start(f));
 	expect_nothing(test, ctx);
+	/* the receiver is on, and has descriptors */
+	ring(f, 5);
+	KUNIT_EXPECT_EQ(test, -EIO, collect(test, ctx));
+	*fake_reg(f, RCTL) = 0;
+	restart(test, f);
+	expect_nothing(test, ctx);
+	*fake_reg(f, RDH) = 3;
+	KUNIT_EXPECT_EQ(test, -EIO, collect(test, ctx));
+	restart(test, f);
+	expect_nothing(test, ctx);
+	*fake_reg(f, TDH) = 3;
+	KUNIT_EXPECT_EQ(test, -EIO, collect(test, ctx));
+	/* out of the ring, and back */
 	*fake_reg(f, RDLEN) = 0x80;
 	*fake_reg(f, RDT) = 0xffff;
 	*fake_reg(f, RDH) = 0xffff;
+	restart(test, f);
 	ring(f, 8);
 	ring(f, 0xffff);
 	expect_nothing(test, ctx);
+	*fake_reg(f, RDH) = 0;
+	KUNIT_EXPECT_EQ(test, -EIO, collect(test, ctx));
+	restart(test, f);
+	*fake_reg(f, RDLEN) = U32_MAX;
+	*fake_reg(f, RDH) = 1;
+	KUNIT_EXPECT_EQ(test, -EIO, collect(test, ctx));
 	KUNIT_EXPECT_FALSE(test, f->locked);
+}
+
+/* A tail that is never reached: there is an end to it, and an error, not a clean page */
+static void bad_tail(struct kunit *test)
+{
+	struct ctx *ctx = make(test);
+	struct fake *f = ctx->f;
+
+	*fake_reg(f, RDT) = 0xffff;
+	*fake_reg(f, TDT) = 0xffff;
+	*fake_reg(f, TCTL) = TCTL_EN;
+	KUNIT_ASSERT_EQ(test, 0, start(f));
+	user_write(f, RCTL, 0);
+	KUNIT_EXPECT_EQ(test, -EIO, collect(test, ctx));
+	KUNIT_EXPECT_EQ(test, ctx->nr, 5);	/* both rings */
+}
+
+/* All ones: of a device that is gone nobody knows what it wrote */
+static void nobody_answers(struct kunit *test)
+{
+	static const u32 heads[] = {
+		RDH, RDH + QUEUE_STRIDE, TDH, TDH + QUEUE_STRIDE,
+	};
+	struct ctx *ctx = make(test);
+	struct fake *f = ctx->f;
+	unsigned int i;
+
+	for (i = 0; i != ARRAY_SIZE(heads); i++) {
+		KUNIT_ASSERT_EQ(test, 0, start(f));
+		expect_nothing(test, ctx);
+		*fake_reg(f, heads[i]) = U32_MAX;
+		KUNIT_EXPECT_EQ(test, -EIO, collect(test, ctx));
+		/* nor since when */
+		restart(test, f);
+		KUNIT_EXPECT_EQ(test, -EIO, collect(test, ctx));
+		e1000e_track_ops.stop(&f->e);
+		*fake_reg(f, heads[i]) = 0;
+	}
 }
 
 /* Buffers at the end of all addresses, and one at that which means: none is known */
@@ -433,6 +571,120 @@ static void split_packets(struct kunit *test)
 	ring(f, 4);
 	*fake_reg(f, RDH) = 1;
 	KUNIT_EXPECT_EQ(test, -EIO, collect(test, ctx));
+}
+
+/* As Linux does when its frames get larger: no buffer of before is taken for one of now */
+static void larger_frames(struct kunit *test)
+{
+	struct ctx *ctx = make(test);
+	struct fake *f = ctx->f;
+
+	/* each slot had a buffer once */
+	*fake_reg(f, RCTL) = 0;
+	ring(f, SLOTS - 1);
+	*fake_reg(f, RDH) = SLOTS - 1;
+	ring(f, SLOTS - 2);
+	*fake_reg(f, RDH) = SLOTS - 2;
+	KUNIT_ASSERT_EQ(test, 0, start(f));
+	user_write(f, RFCTL, RFCTL_EXSTEN);
+	user_write(f, RCTL, RCTL_DTYP);
+	expect_nothing(test, ctx);
+	ring(f, 10);
+	expect_nothing(test, ctx);
+	user_write(f, RCTL, RCTL_DTYP | RCTL_EN);
+	KUNIT_EXPECT_EQ(test, -EIO, collect(test, ctx));
+	user_write(f, RCTL, RCTL_DTYP);
+	restart(test, f);
+	*fake_reg(f, RDH) = 0;
+	KUNIT_EXPECT_EQ(test, -EIO, collect(test, ctx));
+	KUNIT_EXPECT_EQ(test, ctx->nr, 0);
+	/* what was not read is not known later either, when they are small again */
+	user_write(f, RCTL, 0);
+	restart(test, f);
+	*fake_reg(f, RDH) = 10;
+	KUNIT_EXPECT_EQ(test, -EIO, collect(test, ctx));
+	KUNIT_EXPECT_FALSE(test, is_dirty(ctx, BUFFER(0)));
+	restart(test, f);
+	ring(f, 12);
+	*fake_reg(f, RDH) = 12;
+	KUNIT_EXPECT_EQ(test, 0, collect(test, ctx));
+	KUNIT_EXPECT_EQ(test, ctx->nr, 2 + 1);
+}
+
+/* Whatever makes another ring of it: its descriptors are not those of before */
+static void ring_changes(struct kunit *test)
+{
+	static const u32 regs[] = {
+		RDBAL, RDBAH, RDLEN, RDH, RDBAL0_ALIAS, RDBAH0_ALIAS,
+		RDLEN0_ALIAS, RDH0_ALIAS,
+	};
+	struct ctx *ctx = make(test);
+	struct fake *f = ctx->f;
+	unsigned int i;
+
+	*fake_reg(f, RCTL) = 0;
+	for (i = 0; i != ARRAY_SIZE(regs); i++) {
+		*fake_reg(f, RDH) = 0;
+		*fake_reg(f, RDT) = 0;
+		ring(f, 8);
+		KUNIT_ASSERT_EQ(test, 0, start(f));
+		/* to what it had, which is another one all the same */
+		user_write(f, regs[i], *fake_reg(f, e1000e_canonical(regs[i])));
+		*fake_reg(f, RDH) = 3;
+		KUNIT_EXPECT_EQ_MSG(test, -EIO, collect(test, ctx), "0x%x",
+				    regs[i]);
+		KUNIT_EXPECT_FALSE(test, is_dirty(ctx, BUFFER(0)));
+		e1000e_track_ops.stop(&f->e);
+	}
+	/* a tail, and a register of the other ring, do not */
+	*fake_reg(f, RDH) = 0;
+	*fake_reg(f, RDT) = 0;
+	ring(f, 8);
+	KUNIT_ASSERT_EQ(test, 0, start(f));
+	user_write(f, RDBAL + QUEUE_STRIDE, 0);
+	user_write(f, RDTR, 0);
+	user_write(f, TDBAL, 0);
+	user_write(f, RDT, 9);
+	*fake_reg(f, RDH) = 8;
+	KUNIT_EXPECT_EQ(test, 0, collect(test, ctx));
+	KUNIT_EXPECT_EQ(test, ctx->nr, 8 + 1);
+}
+
+static void expect_known(struct kunit *test, struct fake *f, bool known)
+{
+	KUNIT_EXPECT_EQ(test, !!f->e.tracker.rx[0].slots, known);
+	*fake_reg(f, RDLEN) = SLOTS * DESC_SIZE;
+	*fake_reg(f, RDBAL) = lower_32_bits(RING);
+	*fake_reg(f, RDBAH) = upper_32_bits(RING);
+	*fake_reg(f, RDT) = 0;
+	ring(f, 8);
+	KUNIT_EXPECT_EQ(test, f->e.tracker.rx[0].slots, SLOTS);
+}
+
+/* No ring outlives a reset, a state that is loaded, or sleep */
+static void rings_go(struct kunit *test)
+{
+	struct ctx *ctx = make(test);
+	struct fake *f = ctx->f;
+	struct vfio_mig *mig = &f->e.pci.mig;
+
+	expect_known(test, f, false);
+	user_write(f, CTRL, 0);
+	expect_known(test, f, true);
+	user_write(f, CTRL, CTRL_RST);
+	expect_known(test, f, false);
+	scoped_guard(mutex, &f->e.pci.lock)
+		e1000e_driver.renew(mig);
+	expect_known(test, f, false);
+	vfio_mig_reset(mig);
+	expect_known(test, f, false);
+	KUNIT_ASSERT_NULL(test, fake_set_state(f, VFIO_DEVICE_STATE_STOP));
+	expect_known(test, f, true);
+	user_write(f, CTRL, CTRL_RST);
+	expect_known(test, f, false);
+	scoped_guard(mutex, &f->e.pci.lock)
+		e1000e_mig_ops.load_end(mig);
+	expect_known(test, f, false);
 }
 
 /* ---- Life ---- */
@@ -589,11 +841,19 @@ static struct kunit_case tracker_cases[] = {
 	KUNIT_CASE(buffer_sizes),
 	KUNIT_CASE(transmit),
 	KUNIT_CASE(ring_moves),
+	KUNIT_CASE(second_ring),
+	KUNIT_CASE(other_heads),
+	KUNIT_CASE(up_to_the_tail),
 	KUNIT_CASE(by_range),
 	KUNIT_CASE(bad_base),
 	KUNIT_CASE(bad_lengths),
+	KUNIT_CASE(bad_tail),
+	KUNIT_CASE(nobody_answers),
 	KUNIT_CASE(bad_buffers),
 	KUNIT_CASE(split_packets),
+	KUNIT_CASE(larger_frames),
+	KUNIT_CASE(ring_changes),
+	KUNIT_CASE(rings_go),
 	KUNIT_CASE(closed_meanwhile),
 	KUNIT_CASE(closes),
 	KUNIT_CASE(io_window),
