@@ -89,6 +89,7 @@ struct e1000e_rx {
  * @rx_seen: their heads, when what is before them was last logged
  * @tx_seen: likewise, of the transmit rings
  * @log: pages that were written, some in each word
+ * @words: how many it has
  * @error: some are missing
  * @open: there are registers; iommufd lets go of a device after it was closed
  * @on: it is tracked what the device writes
@@ -100,6 +101,7 @@ struct e1000e_tracker {
 	u32 rx_seen[NR_QUEUES];
 	u32 tx_seen[NR_QUEUES];
 	struct xarray log;
+	unsigned int words;
 	int error;
 	bool open;
 	bool on;

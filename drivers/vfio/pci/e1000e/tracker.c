@@ -39,9 +39,10 @@
 /* No buffer is there */
 #define UNKNOWN		U64_MAX
 
-/* The log: pages of so many in a word that an xarray can hold */
+/* The log: pages of so many in a word that an xarray can hold, and so many words */
 #define LOG_BITS	16
 #define LOG_SHIFT	(PAGE_SHIFT + 4)
+#define LOG_MAX		BIT(17)
 
 MODULE_IMPORT_NS("IOMMUFD");
 
@@ -94,6 +95,7 @@ static bool splits_packets(struct e1000e *e)
 
 /* ---- The log ---- */
 
+/* A guest may name any address, mapped or not: there is an end to what is stored */
 static void log_page(struct e1000e_tracker *t, u64 iova)
 {
 	unsigned long index = iova >> LOG_SHIFT;
@@ -102,11 +104,17 @@ static void log_page(struct e1000e_tracker *t, u64 iova)
 
 	if (entry && xa_to_value(entry) & bits)
 		return;
-	if (entry)
+	if (entry) {
 		bits |= xa_to_value(entry);
+	} else if (t->words == LOG_MAX) {
+		t->error = -ENOSPC;
+		return;
+	}
 	if (xa_err(xa_store(&t->log, index, xa_mk_value(bits),
 			    GFP_KERNEL_ACCOUNT)))
 		t->error = -ENOMEM;
+	else if (!entry)
+		t->words++;
 }
 
 static void log_write(struct e1000e_tracker *t, u64 iova, u32 length)
@@ -590,6 +598,7 @@ static void track_stop(void *data)
 	guard(mutex)(&e->pci.lock);
 	e->tracker.on = false;
 	xa_destroy(&e->tracker.log);
+	e->tracker.words = 0;
 }
 
 static void report(struct e1000e_tracker *t, unsigned long index,
@@ -606,10 +615,12 @@ static void report(struct e1000e_tracker *t, unsigned long index,
 		left &= ~BIT(bit);
 	}
 	/* Takes no memory where there is an entry already */
-	if (left)
+	if (left) {
 		xa_store(&t->log, index, xa_mk_value(left), GFP_KERNEL_ACCOUNT);
-	else
+	} else {
 		xa_erase(&t->log, index);
+		t->words--;
+	}
 }
 
 static int count_now(struct e1000e *e)
@@ -694,7 +705,7 @@ int e1000e_tracker_init(struct vfio_mig *mig)
 	struct e1000e *e = to_e1000e(mig);
 
 	INIT_WORK(&e->learn, e1000e_learn_rings);
-	xa_init(&e->tracker.log);
+	xa_init_flags(&e->tracker.log, XA_FLAGS_ACCOUNT);
 	return 0;
 }
 EXPORT_SYMBOL_IF_KUNIT(e1000e_tracker_init);

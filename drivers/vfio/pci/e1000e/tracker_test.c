@@ -541,6 +541,39 @@ static void nobody_answers(struct kunit *test)
 	}
 }
 
+/* Addresses without end: there is one to what is stored, and it begins anew after that */
+static void log_is_bounded(struct kunit *test)
+{
+	const unsigned int slots = 4096, words = BIT(17);
+	struct ctx *ctx = make(test);
+	struct fake *f = ctx->f;
+	unsigned int nr = 0;
+	u32 tail = 0;
+
+	*fake_reg(f, RDLEN) = slots * DESC_SIZE;
+	*fake_reg(f, RCTL) = 0;
+	KUNIT_ASSERT_EQ(test, 0, start(f));
+	while (nr <= words) {
+		put_desc(f, tail, BUFFER(nr++));
+		tail = (tail + 1) % slots;
+		if (tail % 2048 && nr <= words)
+			continue;
+		ring(f, tail);
+		*fake_reg(f, RDH) = tail;
+	}
+	KUNIT_EXPECT_EQ(test, -ENOSPC, collect(test, ctx));
+	/* the ring's own 64 KiB were one of them */
+	KUNIT_EXPECT_EQ(test, ctx->nr, words - 1 + 16);
+	KUNIT_EXPECT_TRUE(test, xa_empty(&f->e.tracker.log));
+	KUNIT_EXPECT_EQ(test, f->e.tracker.words, 0);
+	restart(test, f);
+	put_desc(f, tail, BUFFER(nr));
+	ring(f, tail + 1);
+	*fake_reg(f, RDH) = tail + 1;
+	KUNIT_EXPECT_EQ(test, 0, collect(test, ctx));
+	KUNIT_EXPECT_TRUE(test, is_dirty(ctx, BUFFER(nr)));
+}
+
 /* Buffers at the end of all addresses, and one at that which means: none is known */
 static void bad_buffers(struct kunit *test)
 {
@@ -849,6 +882,7 @@ static struct kunit_case tracker_cases[] = {
 	KUNIT_CASE(bad_lengths),
 	KUNIT_CASE(bad_tail),
 	KUNIT_CASE(nobody_answers),
+	KUNIT_CASE(log_is_bounded),
 	KUNIT_CASE(bad_buffers),
 	KUNIT_CASE(split_packets),
 	KUNIT_CASE(larger_frames),
