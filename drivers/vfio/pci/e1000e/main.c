@@ -123,6 +123,15 @@ static void closing(struct vfio_mig *mig)
 	vfio_mig_pci_end(&e->pci);
 }
 
+/* It forgets its registers while it sleeps, and where its heads were */
+static void sleeps(struct vfio_mig *mig)
+{
+	struct e1000e *e = to_e1000e(mig);
+
+	guard(mutex)(&e->pci.lock);
+	e1000e_track_lost(e);
+}
+
 static const struct pci_device_id e1000e_ids[] = {
 	{ PCI_DRIVER_OVERRIDE_DEVICE_VFIO(PCI_VENDOR_ID_INTEL, E1000E_PCI_DEVICE) },
 	{}
@@ -144,6 +153,7 @@ VISIBLE_IF_KUNIT struct vfio_mig_pci_driver e1000e_driver = {
 	.release = e1000e_tracker_destroy,
 	.renew = renew,
 	.closing = closing,
+	.sleeps = sleeps,
 	.bound = e1000e_tracker_bound,
 	.before_access = before_access,
 	.reg_read = reg_read,

@@ -718,6 +718,10 @@ static void rings_go(struct kunit *test)
 	scoped_guard(mutex, &f->e.pci.lock)
 		e1000e_mig_ops.load_end(mig);
 	expect_known(test, f, false);
+	KUNIT_ASSERT_EQ(test, 0, start(f));
+	e1000e_driver.sleeps(mig);
+	KUNIT_EXPECT_EQ(test, -EIO, collect(test, ctx));
+	expect_known(test, f, false);
 }
 
 /* ---- Life ---- */
