@@ -181,13 +181,18 @@ enum {
 	SW_BIT_LOOK = 1,
 };
 
-static inline void change_entry(struct pt_state *pts, u64 clear, u64 set)
+/*
+ * Hardware may be setting A. Where anything else is not as it was loaded, there is
+ * another table now or none, and an entry made of what was must not come back.
+ */
+static inline void change_entry(const struct pt_state *pts, u64 clear, u64 set)
 {
+	const u64 may_differ = PT_TABLE_ACCESSED | pt_sw_bit(SW_BIT_LOOK);
 	u64 *entry = pt_cur_table(pts, u64) + pts->index;
-	u64 seen = READ_ONCE(*entry);
+	u64 seen = pts->entry;
 
-	/* Hardware may be setting A */
-	while (!try_cmpxchg64(entry, &seen, (seen & ~clear) | set))
+	while (!((seen ^ pts->entry) & ~may_differ) &&
+	       !try_cmpxchg64(entry, &seen, (seen & ~clear) | set))
 		;
 }
 

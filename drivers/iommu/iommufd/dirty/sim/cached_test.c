@@ -52,6 +52,9 @@ KUNIT_ARRAY_PARAM_DESC(skipped, skipped_cases, name);
  * @keep_tables: the driver flushes translations only
  * @before_flush: what the device does in the meantime; or NULL
  * @flushes: how often tables were to be flushed
+ * @while_read: what happens when the first page is reported; or NULL
+ * @was: what the entry to the first table was then
+ * @is: what became of it
  * @sink: sets bits of @seen
  * @seen: pages that were reported
  * @rnd: for what is done at random
@@ -67,6 +70,9 @@ struct cached {
 	bool keep_tables;
 	void (*before_flush)(struct cached *c);
 	unsigned int flushes;
+	void (*while_read)(struct cached *c);
+	u64 was;
+	u64 is;
 	struct iova_bitmap *sink;
 	DECLARE_BITMAP(seen, PAGES);
 	struct rnd_state rnd;
@@ -83,6 +89,9 @@ static void see(void *data, unsigned long iova, size_t len)
 	struct cached *c = data;
 
 	bitmap_set(c->seen, (iova - BASE) / SZ_4K, len / SZ_4K);
+	if (c->while_read)
+		c->while_read(c);
+	c->while_read = NULL;
 }
 
 static const struct iova_bitmap_sink see_sink = { .set = see };
@@ -182,21 +191,27 @@ static unsigned int read_all(struct kunit *test, struct cached *c)
 	return bitmap_weight(c->seen, PAGES);
 }
 
+static u64 *entry_of(struct cached *c, u64 iova, unsigned int level)
+{
+	u64 table = c->dom->root.top & GENMASK_ULL(51, 12);
+	unsigned int at;
+	u64 *entry;
+
+	for (at = 3; ; at--) {
+		entry = (u64 *)phys_to_virt(table) +
+			((iova >> (12 + 9 * at)) & 511);
+		if (at == level)
+			return entry;
+		table = *entry & GENMASK_ULL(51, 12);
+	}
+}
+
 /* Behind hardware's back: D, and no A on the way */
 static void set_dirty_only(struct kunit *test, struct cached *c, u64 iova)
 {
 	const struct dsim_format *format = &dsim_formats[c->dom->format];
-	u64 table = c->dom->root.top & GENMASK_ULL(51, 12);
-	unsigned int level;
-	u64 *entry;
+	u64 *entry = entry_of(c, iova, 0);
 
-	for (level = 3; ; level--) {
-		entry = (u64 *)phys_to_virt(table) +
-			((iova >> (12 + 9 * level)) & 511);
-		if (!level)
-			break;
-		table = *entry & GENMASK_ULL(51, 12);
-	}
 	KUNIT_ASSERT_FALSE(test, *entry & format->dirty);
 	*entry |= format->dirty;
 }
@@ -303,6 +318,44 @@ static void tables_not_flushed(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, read_all(test, c), 0);
 	KUNIT_EXPECT_TRUE(test, request(c, BASE + SZ_4K, W));
 	KUNIT_EXPECT_EQ(test, read_all(test, c), 0);
+}
+
+static void take_out_table(struct cached *c)
+{
+	c->was = *entry_of(c, BASE, 1);
+	c->is = 0;
+	*entry_of(c, BASE, 1) = c->is;
+}
+
+/* Which is to be read, as the one before it */
+static void put_other_table(struct cached *c)
+{
+	u64 address = GENMASK_ULL(51, 12);
+
+	c->was = *entry_of(c, BASE, 1);
+	c->is = (*entry_of(c, BASE + TABLE, 1) & address) | (c->was & ~address);
+	*entry_of(c, BASE, 1) = c->is;
+}
+
+/* What goes while it is read does not come back, and what follows it is not changed */
+static void table_replaced(struct kunit *test)
+{
+	void (*const ways[])(struct cached *c) = { take_out_table,
+						   put_other_table };
+	const struct cached_case *p = test->param_value;
+	struct cached *c = make(test, p->id);
+	u64 *entry = entry_of(c, BASE, 1);
+	unsigned int i;
+
+	for (i = 0; i != ARRAY_SIZE(ways); i++) {
+		request(c, BASE, W);
+		c->while_read = ways[i];
+		KUNIT_EXPECT_EQ(test, read_all(test, c), 1);
+		KUNIT_EXPECT_NE(test, c->is, c->was);
+		KUNIT_EXPECT_EQ(test, *entry, c->is);
+		*entry = c->was;
+		KUNIT_EXPECT_EQ(test, read_all(test, c), 0);
+	}
 }
 
 /* ---- Anything, against what is known of it ---- */
@@ -448,6 +501,7 @@ static struct kunit_case dsim_cached_test_cases[] = {
 	KUNIT_CASE_PARAM(parts_stay_accessed, skipped_gen_params),
 	KUNIT_CASE_PARAM(write_before_flush, skipped_gen_params),
 	KUNIT_CASE_PARAM(tables_not_flushed, skipped_gen_params),
+	KUNIT_CASE_PARAM(table_replaced, skipped_gen_params),
 	KUNIT_CASE_PARAM(any_order, cached_gen_params),
 	KUNIT_CASE_PARAM(read_while_written, cached_gen_params),
 	{}
