@@ -33,6 +33,41 @@
 
 #include <linux/prefetch.h>
 
+/*
+ * The range whose dirty bits are read, as far as the table reaches. One that grows as
+ * it is mapped has nothing above its top, and who asks need not know where that is.
+ *
+ * Return: 1, 0 when nothing is left, or -ERRNO where no top would reach to.
+ */
+static inline int make_read_range(struct pt_common *common,
+				  struct pt_range *range, unsigned long iova,
+				  unsigned long size)
+{
+	pt_vaddr_t prefix = pt_full_va_prefix(common), first, last;
+	unsigned int top_lg2;
+	int ret;
+
+	ret = make_range_no_check(common, range, iova, size);
+	if (ret)
+		return ret;
+	top_lg2 = range->max_vasz_lg2;
+	range->max_vasz_lg2 = common->max_vasz_lg2;
+	ret = pt_check_range(range);
+	if (ret)
+		return ret;
+	range->max_vasz_lg2 = top_lg2;
+	if (!pt_feature(common, PT_FEAT_DYNAMIC_TOP))
+		return 1;
+
+	first = fvalog2_set_mod(prefix, 0, top_lg2);
+	last = fvalog2_set_mod_max(prefix, top_lg2);
+	if (range->va > last || range->last_va < first)
+		return 0;
+	range->va = max(range->va, first);
+	range->last_va = min(range->last_va, last);
+	return 1;
+}
+
 #ifdef PT_ITEM_DIRTY
 
 #define PT_HAS_ITEMS	true

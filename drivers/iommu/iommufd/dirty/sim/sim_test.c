@@ -777,6 +777,45 @@ static void read_part_of_leaf(struct kunit *test)
 	EXPECT_REPORT(test, report, { leaf, size }, { leaf + 2 * size, size });
 }
 
+/* A table that grows as it is mapped: above its top is nothing, and no error */
+static void read_above_top(struct kunit *test)
+{
+	struct dsim_domain *dom = make_domain(test, DSIM_AMDV1, SZ_4K);
+	const struct iommu_dirty_ops *ops = dom->domain.dirty_ops;
+	struct report *report = make_report(test);
+	u64 top = 1ULL << 39, root = dom->root.top;
+
+	read_dirty(test, dom, top - SZ_1G, 2ULL * SZ_1G, report);
+	read_dirty(test, dom, top, SZ_1G, report);
+	read_dirty(test, dom, 4 * top, 16 * top, report);
+	EXPECT_REPORT(test, report);
+
+	map(test, dom, top - SZ_4K, SZ_1G, SZ_4K);
+	access(test, dom, top - SZ_4K, W);
+	read_dirty(test, dom, top, SZ_1G, report);
+	EXPECT_REPORT(test, report);
+	read_dirty(test, dom, top - SZ_1G, 2ULL * SZ_1G, report);
+	EXPECT_REPORT(test, report, { top - SZ_4K, SZ_4K });
+	KUNIT_EXPECT_EQ(test, dom->root.top, root);
+
+	map(test, dom, top, SZ_2G, SZ_4K);
+	KUNIT_EXPECT_NE(test, dom->root.top, root);
+	access(test, dom, top - SZ_4K, W);
+	access(test, dom, top, W);
+	read_dirty(test, dom, top, SZ_1G, report);
+	EXPECT_REPORT(test, report, { top, SZ_4K });
+	read_dirty(test, dom, 0, 2 * top, report);
+	EXPECT_REPORT(test, report, { top - SZ_4K, SZ_4K });
+
+	/* Where no top would reach to */
+	KUNIT_EXPECT_EQ(test, -ERANGE,
+			ops->read_and_clear_dirty(&dom->domain, 1ULL << 48,
+						  SZ_4K, 0, NULL));
+	KUNIT_EXPECT_EQ(test, -ERANGE,
+			ops->read_and_clear_dirty(&dom->domain, top,
+						  1ULL << 48, 0, NULL));
+}
+
 /* ---- Entries of all sizes, against what is known of them ---- */
 
 #define REF_PAGES	4096
@@ -1076,6 +1115,7 @@ static struct kunit_suite dsim_walk_suite = {
 static struct kunit_case dsim_dirty_cases[] = {
 	KUNIT_CASE_PARAM(read_entries_of_all_sizes, format_gen_params),
 	KUNIT_CASE_PARAM(read_part_of_leaf, format_gen_params),
+	KUNIT_CASE(read_above_top),
 	KUNIT_CASE_PARAM(unmap_each_size, format_gen_params),
 	KUNIT_CASE_PARAM(unmap_mixed, format_gen_params),
 	KUNIT_CASE_PARAM(unmap_while_written, format_gen_params),
