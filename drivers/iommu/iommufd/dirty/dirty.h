@@ -25,8 +25,8 @@
  * Locks, outermost first: iommufd_dirty_still.lock, the lock of an iommufd group,
  * iommufd_dirty_ctx.lock, iommufd_dirty_log.lock, iommufd_dirty_reader.lock,
  * iommufd_dirty_tracker.unmapping, domains_rwsem, iova_rwsem,
- * iommufd_dirty_tracker.lock, pins_lock.
- * Marking paths take none of them, they run under RCU.
+ * iommufd_dirty_tracker.lock, pins_lock; or iopt_pages.mutex of a dmabuf, in place of
+ * the last.  Marking paths take none of them, they run under RCU.
  */
 #ifndef __IOMMUFD_DIRTY_H
 #define __IOMMUFD_DIRTY_H
@@ -460,17 +460,20 @@ struct iommufd_dirty_still {
 
 /* ---- Tracker ---- */
 
-/* Of most guests the mapped IOVAs have fewer gaps */
-#define IOMMUFD_DIRTY_EXTENTS	8
+/* Of most guests the mapped IOVAs have fewer gaps, and devices' BARs among them */
+#define IOMMUFD_DIRTY_EXTENTS	16
 
 /**
  * struct iommufd_dirty_extent - areas that follow each other
  * @iova: first address
  * @last: last address
+ * @dmabuf: what it maps, if that is one that may be revoked, and then there is one
+ *	    area only; else NULL
  */
 struct iommufd_dirty_extent {
 	unsigned long iova;
 	unsigned long last;
+	struct iopt_pages *dmabuf;
 };
 
 /**

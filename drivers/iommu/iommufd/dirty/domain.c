@@ -87,20 +87,37 @@ static const struct iova_bitmap_sink unmap_sink = {
 	.set = unmap_sink_range,
 };
 
+/* NULL: of memory, which nobody takes away but by unmapping the area */
+static struct iopt_pages *dmabuf_of(const struct iopt_area *area)
+{
+	return iopt_is_dmabuf(area->pages) ? area->pages : NULL;
+}
+
+static bool follows(struct iopt_area *area, unsigned long last)
+{
+	return area->pages && !dmabuf_of(area) &&
+	       iopt_area_iova(area) == last + 1;
+}
+
 /*
  * Areas from @area on that follow each other: in one go, so that tables with parts of
- * two are read as a whole.  @next is what comes behind, of those in [@iova, @last].
+ * two are read as a whole.  One of a dmabuf is on its own: it has a lock to be read
+ * under, and no table that others have a part of goes when it is revoked.  @next is
+ * what comes behind, of those in [@iova, @last].
  */
 static struct iommufd_dirty_extent
 extent_of(struct iopt_area *area, unsigned long iova, unsigned long last,
 	  struct iopt_area **next)
 {
-	struct iommufd_dirty_extent extent = { .iova = iopt_area_iova(area) };
+	struct iommufd_dirty_extent extent = {
+		.iova = iopt_area_iova(area),
+		.dmabuf = dmabuf_of(area),
+	};
 
 	do {
 		extent.last = iopt_area_last_iova(area);
 		area = iopt_area_iter_next(area, iova, last);
-	} while (area && area->pages && iopt_area_iova(area) == extent.last + 1);
+	} while (!extent.dmabuf && area && follows(area, extent.last));
 	*next = area;
 	return extent;
 }
@@ -138,6 +155,30 @@ static bool know_extents(struct io_pagetable *iopt, unsigned long iova,
  * An entry of the page table may be larger than the range, then all of it is recorded;
  * what lies outside waits for whoever asks for it.
  */
+static int read_range(struct iommu_domain *domain, unsigned long iova,
+		      unsigned long last, unsigned long flags,
+		      struct iommu_dirty_bitmap *bitmap)
+{
+	return domain->dirty_ops->read_and_clear_dirty(domain, iova,
+						       last - iova + 1, flags,
+						       bitmap);
+}
+
+/*
+ * A revoke unmaps, and frees tables, with neither iova_rwsem nor the tracker's lock:
+ * all that keeps it out is the lock that it holds.  What it found dirty has been
+ * pushed when it lets go of that, and nothing is left to be read.
+ */
+static int read_dmabuf(struct iommu_domain *domain, struct iopt_pages *dmabuf,
+		       unsigned long iova, unsigned long last,
+		       unsigned long flags, struct iommu_dirty_bitmap *bitmap)
+{
+	guard(mutex)(&dmabuf->mutex);
+	if (iopt_dmabuf_revoked(dmabuf))
+		return 0;
+	return read_range(domain, iova, last, flags, bitmap);
+}
+
 static int read_extent(struct iommu_domain *domain,
 		       const struct iommufd_dirty_extent *extent,
 		       unsigned long iova, unsigned long last,
@@ -147,9 +188,10 @@ static int read_extent(struct iommu_domain *domain,
 	last = min(last, extent->last);
 	if (iova > last)
 		return 0;
-	return domain->dirty_ops->read_and_clear_dirty(domain, iova,
-						       last - iova + 1, flags,
-						       bitmap);
+	if (extent->dmabuf)
+		return read_dmabuf(domain, extent->dmabuf, iova, last, flags,
+				   bitmap);
+	return read_range(domain, iova, last, flags, bitmap);
 }
 
 static int read_known(struct io_pagetable *iopt, struct iommu_domain *domain,
