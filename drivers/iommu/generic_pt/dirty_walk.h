@@ -2,11 +2,11 @@
 /*
  * Reading the dirty bits of a page table quickly
  *
- * Tables are read by words: most items of those of the lowest level are leaf entries,
- * and of a guest's memory most are there. To decode each on its own takes many times
- * what it takes to read them. What eight items have in common says whether one of them
- * is dirty, and the dirty bits of a table make eight words of what is reported. What is
- * left are entries to other tables, and contiguous ones: these are decoded.
+ * Tables of any level are read by words: where there are leaf entries, large or small,
+ * there are many. To decode each on its own takes many times what it takes to read
+ * them. What eight items have in common says whether one of them is dirty, and the
+ * dirty bits of a table make eight words of what is reported. What is left are entries
+ * to other tables, and contiguous ones: these are decoded.
  *
  * A format takes part by saying where its items have the dirty bit. It defines
  *
@@ -201,8 +201,8 @@ static inline void load_item(struct pt_state *pts, unsigned int i)
  * with LOOK read. Whatever is written through them from the flush on sets A again,
  * for the next read.
  *
- * IOTLBs know nothing but what was accessed, so this flush empties them, once for
- * each read.
+ * IOTLBs know nothing but what was accessed, so this flush empties them of a range
+ * whenever the range is read.
  *
  * An entry that lies in the range with a part only keeps its bits, and so do all
  * when nothing is to be cleared; either bit is a reason to read the table. Reading

@@ -47,7 +47,7 @@ static void domain_sink_range(void *data, unsigned long iova, size_t length)
 			     iova + length - 1);
 }
 
-/* The same of a table of the smallest entries */
+/* The same of all entries of a table at once, which are of one size */
 static void domain_sink_words(void *data, unsigned long iova,
 			      unsigned int shift, const u64 *words,
 			      unsigned int nr)
