@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Mappings that change while pages are being tracked: copies, files, other
- * processes, remapping, and everything going away at once
+ * processes, remapping, memory that is taken away, and everything going away at once
  */
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -10,6 +13,7 @@
 
 #include "kselftest_harness.h"
 #include "dsim_user.h"
+#include "../../../../../drivers/iommu/iommufd/iommufd_test.h"
 
 #define NAME	"selftest-map"
 #define DIRTY	IOMMU_HWPT_ALLOC_DIRTY_TRACKING
@@ -311,6 +315,177 @@ TEST_F(mappings, unmapped_while_written)
 	EXPECT_LT(0, amid);
 	munmap(mem, MANY * SZ_4K);
 	close(memfd);
+}
+
+/* ---- A dmabuf, whose exporter takes it back at any time ---- */
+
+/* The kernel may return 0 for it, so the lowest that is free is what it is */
+static int dmabuf_get(int iommufd, uint32_t length)
+{
+	struct iommu_test_cmd cmd = {
+		.size = sizeof(cmd),
+		.op = IOMMU_TEST_OP_DMABUF_GET,
+		.dmabuf_get = { .length = length, .open_flags = O_CLOEXEC },
+	};
+	int fd = dup(iommufd);
+
+	close(fd);
+	return ioctl(iommufd, IOMMU_TEST_CMD, &cmd) < 0 ? -1 : fd;
+}
+
+static int dmabuf_revoke(int iommufd, int fd)
+{
+	struct iommu_test_cmd cmd = {
+		.size = sizeof(cmd),
+		.op = IOMMU_TEST_OP_DMABUF_REVOKE,
+		.dmabuf_revoke = { .dmabuf_fd = fd, .revoked = true },
+	};
+
+	return ioctl(iommufd, IOMMU_TEST_CMD, &cmd) ? -errno : 0;
+}
+
+/* Memory before it and behind it, all in one table */
+TEST_F(mappings, dmabuf_revoked)
+{
+	struct vm *vm = &self->vm;
+	struct dsim *d = &self->dev;
+	int fd;
+
+	if (on_base())
+		SKIP(return, "the base kernel forgets what is unmapped");
+	BEGIN();
+	fd = dmabuf_get(vm->iommufd, 8 * SZ_4K);
+	if (fd < 0)
+		SKIP(return, "the kernel has no dmabuf to test with");
+	ASSERT_EQ(0, vm_map_file(vm, self->memfd, ALIAS, 0, 8 * SZ_4K));
+	ASSERT_EQ(0, vm_map_file(vm, fd, ALIAS + 8 * SZ_4K, 0, 8 * SZ_4K));
+	ASSERT_EQ(0, vm_map_file(vm, self->memfd, ALIAS + 16 * SZ_4K,
+				 8 * SZ_4K, 8 * SZ_4K));
+	EXPECT_EQ(0, ALIAS_DIRTY());
+	ASSERT_EQ(0, dma(d, ALIAS + 7 * SZ_4K));
+	ASSERT_EQ(0, dma(d, ALIAS + 8 * SZ_4K));
+	ASSERT_EQ(0, dma(d, ALIAS + 16 * SZ_4K));
+	EXPECT_EQ(1 << 7 | 1 << 8 | 1 << 16, ALIAS_DIRTY());
+	EXPECT_EQ(0, ALIAS_DIRTY());
+
+	/* what is dirty when it goes is not forgotten */
+	ASSERT_EQ(0, dma(d, ALIAS + 6 * SZ_4K));
+	ASSERT_EQ(0, dma(d, ALIAS + 15 * SZ_4K));
+	ASSERT_EQ(0, dma(d, ALIAS + 17 * SZ_4K));
+	ASSERT_EQ(0, dmabuf_revoke(vm->iommufd, fd));
+	EXPECT_EQ(1 << 6 | 1 << 15 | 1 << 17, ALIAS_DIRTY());
+	EXPECT_EQ(0, ALIAS_DIRTY());
+	EXPECT_NE(0, dma(d, ALIAS + 9 * SZ_4K));
+	EXPECT_EQ(0, dma(d, ALIAS + 5 * SZ_4K));
+	EXPECT_EQ(1 << 5, ALIAS_DIRTY());
+
+	/* its area is still there: tracking stops and starts over it */
+	ASSERT_EQ(0, vm_track(vm, vm->hwpt, false));
+	ASSERT_EQ(0, vm_track(vm, vm->hwpt, true));
+	ASSERT_EQ(0, dma(d, ALIAS + 4 * SZ_4K));
+	EXPECT_EQ(1 << 4, ALIAS_DIRTY());
+	ASSERT_EQ(0, vm_unmap(vm, ALIAS + 8 * SZ_4K, 8 * SZ_4K));
+	ASSERT_EQ(0, dma(d, ALIAS + 18 * SZ_4K));
+	EXPECT_EQ(1 << 18, ALIAS_DIRTY());
+	close(fd);
+}
+
+#define BUF_PAGES	(SZ_2M / SZ_4K)
+#define BUF_SECONDS	4
+
+/* Who reads all the time, under @lock, and lets others have that when they @wait */
+struct busy {
+	struct vm *vm;
+	pthread_mutex_t lock;
+	bool wait;
+	uint64_t seen[BUF_PAGES / 64 + 1];
+	unsigned long reads;
+	int error;
+	bool stop;
+};
+
+/* A page behind the dmabuf, too */
+static int busy_read(struct busy *b)
+{
+	return vm_get_dirty(b->vm, b->vm->hwpt, ALIAS,
+			    (BUF_PAGES + 1) * SZ_4K, 0, b->seen);
+}
+
+static void *keep_reading(void *arg)
+{
+	struct busy *b = arg;
+
+	while (!__atomic_load_n(&b->stop, __ATOMIC_RELAXED)) {
+		if (__atomic_load_n(&b->wait, __ATOMIC_RELAXED)) {
+			sched_yield();
+			continue;
+		}
+		pthread_mutex_lock(&b->lock);
+		b->error = b->error ?: busy_read(b);
+		b->reads++;
+		pthread_mutex_unlock(&b->lock);
+	}
+	return NULL;
+}
+
+/* The table of its pages goes with it, while it is read */
+TEST_F(mappings, dmabuf_revoked_while_read)
+{
+	struct busy b = {
+		.vm = &self->vm,
+		.lock = PTHREAD_MUTEX_INITIALIZER,
+	};
+	unsigned long long end = now_ms() + BUF_SECONDS * 1000;
+	uint64_t seed = 7, want[BUF_PAGES / 64 + 1];
+	unsigned int rounds, i, page;
+	struct vm *vm = &self->vm;
+	struct dsim *d = &self->dev;
+	pthread_t thread;
+	int fd;
+
+	if (on_base())
+		SKIP(return, "the base kernel reads tables that are gone");
+	BEGIN();
+	fd = dmabuf_get(vm->iommufd, SZ_2M);
+	if (fd < 0)
+		SKIP(return, "the kernel has no dmabuf to test with");
+	close(fd);
+	ASSERT_EQ(0, vm_map_file(vm, self->memfd, ALIAS + SZ_2M, 0, SZ_4K));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, keep_reading, &b));
+
+	for (rounds = 0; now_ms() < end; rounds++) {
+		fd = dmabuf_get(vm->iommufd, SZ_2M);
+		ASSERT_LE(0, fd);
+		ASSERT_EQ(0, vm_map_file(vm, fd, ALIAS, 0, SZ_2M));
+		memset(want, 0, sizeof(want));
+		want[BUF_PAGES / 64] = 1;
+		ASSERT_EQ(0, dma(d, ALIAS + SZ_2M));
+		for (i = 0; i < 3; i++) {
+			page = (rnd(&seed) >> 20) % BUF_PAGES;
+			want[page / 64] |= 1ULL << page % 64;
+			ASSERT_EQ(0, dma(d, ALIAS + page * SZ_4K));
+		}
+		ASSERT_EQ(0, dmabuf_revoke(vm->iommufd, fd));
+
+		__atomic_store_n(&b.wait, true, __ATOMIC_RELAXED);
+		pthread_mutex_lock(&b.lock);
+		EXPECT_EQ(0, busy_read(&b));
+		EXPECT_EQ(0, memcmp(want, b.seen, sizeof(want)));
+		/* a start goes over what is revoked, too */
+		if (rounds % 4 == 0) {
+			ASSERT_EQ(0, vm_track(vm, vm->hwpt, false));
+			ASSERT_EQ(0, vm_track(vm, vm->hwpt, true));
+		}
+		memset(b.seen, 0, sizeof(b.seen));
+		pthread_mutex_unlock(&b.lock);
+		__atomic_store_n(&b.wait, false, __ATOMIC_RELAXED);
+		ASSERT_EQ(0, vm_unmap(vm, ALIAS, SZ_2M));
+		close(fd);
+	}
+	__atomic_store_n(&b.stop, true, __ATOMIC_RELAXED);
+	pthread_join(thread, NULL);
+	EXPECT_EQ(0, b.error);
+	TH_LOG("%u revoked, %lu reads", rounds, b.reads);
 }
 
 /* The file goes before the device, amid tracking; the kernel log stays quiet */
