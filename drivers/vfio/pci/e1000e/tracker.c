@@ -62,17 +62,6 @@ static u32 rx_slots(struct e1000e *e, unsigned int q)
 	return e1000e_get(e, ring_reg(q, RDLEN)) / DESC_SIZE;
 }
 
-static u64 tx_base(struct e1000e *e, unsigned int q)
-{
-	return (u64)e1000e_get(e, ring_reg(q, TDBAH)) << 32 |
-	       e1000e_get(e, ring_reg(q, TDBAL));
-}
-
-static u32 tx_slots(struct e1000e *e, unsigned int q)
-{
-	return e1000e_get(e, ring_reg(q, TDLEN)) / DESC_SIZE;
-}
-
 /* As the receiver is set up, or will be */
 static u32 rctl(struct e1000e *e)
 {
@@ -159,27 +148,23 @@ struct ring {
 	bool runs;
 };
 
-static void get_rx(struct e1000e *e, unsigned int q, struct ring *ring)
+/* @bal: the first register of those of queue 0; the others lie alike for both kinds */
+static struct ring get_ring(struct e1000e *e, unsigned int q, u32 bal,
+			    unsigned int held, bool on, u32 seen)
 {
-	ring->base = rx_base(e, q);
-	ring->slots = rx_slots(e, q);
-	ring->seen = e->tracker.rx_seen[q];
-	ring->head = e1000e_get(e, ring_reg(q, RDH));
-	ring->tail = e->held ? e->shadow[HELD_RDT0 + q] :
-			       e1000e_get(e, ring_reg(q, RDT));
-	ring->runs = !e->held && rctl(e) & RCTL_EN && ring->head != ring->tail;
-}
+	u32 at = ring_reg(q, bal) - RDBAL;
+	struct ring ring = {
+		.base = (u64)e1000e_get(e, at + RDBAH) << 32 |
+			e1000e_get(e, at + RDBAL),
+		.slots = e1000e_get(e, at + RDLEN) / DESC_SIZE,
+		.seen = seen,
+		.head = e1000e_get(e, at + RDH),
+		.tail = e->held ? e->shadow[held + q] :
+				  e1000e_get(e, at + RDT),
+	};
 
-static void get_tx(struct e1000e *e, unsigned int q, struct ring *ring)
-{
-	ring->base = tx_base(e, q);
-	ring->slots = tx_slots(e, q);
-	ring->seen = e->tracker.tx_seen[q];
-	ring->head = e1000e_get(e, ring_reg(q, TDH));
-	ring->tail = e->held ? e->shadow[HELD_TDT0 + q] :
-			       e1000e_get(e, ring_reg(q, TDT));
-	ring->runs = !e->held && e1000e_get(e, TCTL) & TCTL_EN &&
-		     ring->head != ring->tail;
+	ring.runs = !e->held && on && ring.head != ring.tail;
+	return ring;
 }
 
 /* A head where none can be says that what was written is not known */
@@ -210,9 +195,9 @@ static void count_rx(struct e1000e *e, unsigned int q, u32 ahead)
 {
 	struct e1000e_tracker *t = &e->tracker;
 	u32 size = buffer_size(rctl(e)), slot, nr;
-	struct ring ring;
+	struct ring ring = get_ring(e, q, RDBAL, HELD_RDT0,
+				    rctl(e) & RCTL_EN, t->rx_seen[q]);
 
-	get_rx(e, q, &ring);
 	if (!to_be_counted(t, &ring))
 		return;
 	t->rx_seen[q] = ring.head;
@@ -238,10 +223,11 @@ static void count_rx(struct e1000e *e, unsigned int q, u32 ahead)
 static void count_tx(struct e1000e *e, unsigned int q, u32 ahead)
 {
 	struct e1000e_tracker *t = &e->tracker;
-	struct ring ring;
+	struct ring ring = get_ring(e, q, TDBAL, HELD_TDT0,
+				    e1000e_get(e, TCTL) & TCTL_EN,
+				    t->tx_seen[q]);
 	u32 slot, nr;
 
-	get_tx(e, q, &ring);
 	if (!to_be_counted(t, &ring))
 		return;
 	t->tx_seen[q] = ring.head;
