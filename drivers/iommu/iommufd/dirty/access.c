@@ -205,22 +205,10 @@ void iommufd_dirty_access_pin_failed(struct io_pagetable *iopt,
 	put_pin(tracker, pin);
 }
 
-/* What is mapped of a pin: it is known before it is known whether all of it is */
-static void record_pin(struct io_pagetable *iopt,
-		       struct iommufd_dirty_provider *provider,
-		       unsigned long iova, unsigned long last)
-{
-	struct iopt_area *area;
-
-	for (area = iopt_area_iter_first(iopt, iova, last); area;
-	     area = iopt_area_iter_next(area, iova, last))
-		if (area->pages && (area->iommu_prot & IOMMU_WRITE))
-			iommufd_dirty_record_range(&iopt->dirty, provider,
-						   max(iova, iopt_area_iova(area)),
-						   min(last, iopt_area_last_iova(area)));
-}
-
-/* What is pinned to be written may be written at any time */
+/*
+ * What is pinned to be written may be written at any time.  A pin is known before it is
+ * known whether all of it is mapped.
+ */
 static int access_collect(struct io_pagetable *iopt,
 			  struct iommufd_dirty_provider *provider,
 			  unsigned long iova, unsigned long last, bool clear)
@@ -232,8 +220,9 @@ static int access_collect(struct io_pagetable *iopt,
 	for (node = interval_tree_iter_first(&tracker->pins, iova, last); node;
 	     node = interval_tree_iter_next(node, iova, last)) {
 		if (container_of(node, struct dirty_pin, node)->writes)
-			record_pin(iopt, provider, max(iova, node->start),
-				   min(last, node->last));
+			iommufd_dirty_record_mapped(iopt, provider,
+						    max(iova, node->start),
+						    min(last, node->last));
 	}
 	return 0;
 }

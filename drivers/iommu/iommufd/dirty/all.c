@@ -12,17 +12,7 @@ static int all_collect(struct io_pagetable *iopt,
 		       struct iommufd_dirty_provider *provider,
 		       unsigned long iova, unsigned long last, bool clear)
 {
-	struct iopt_area *area;
-
-	for (area = iopt_area_iter_first(iopt, iova, last); area;
-	     area = iopt_area_iter_next(area, iova, last)) {
-		unsigned long first = max(iova, iopt_area_iova(area));
-		unsigned long end = min(last, iopt_area_last_iova(area));
-
-		if (area->pages && (area->iommu_prot & IOMMU_WRITE))
-			iommufd_dirty_record_range(&iopt->dirty, provider,
-						   first, end);
-	}
+	iommufd_dirty_record_mapped(iopt, provider, iova, last);
 	return 0;
 }
 

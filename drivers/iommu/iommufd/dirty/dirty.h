@@ -583,6 +583,9 @@ void iommufd_dirty_report_all(struct io_pagetable *iopt,
 void iommufd_dirty_record_range(struct iommufd_dirty_tracker *tracker,
 				struct iommufd_dirty_provider *provider,
 				unsigned long iova, unsigned long last);
+void iommufd_dirty_record_mapped(struct io_pagetable *iopt,
+				 struct iommufd_dirty_provider *provider,
+				 unsigned long iova, unsigned long last);
 
 /**
  * iommufd_dirty_record() - A range was written

@@ -118,6 +118,32 @@ void iommufd_dirty_record_range(struct iommufd_dirty_tracker *tracker,
 }
 EXPORT_SYMBOL_IF_KUNIT(iommufd_dirty_record_range);
 
+/**
+ * iommufd_dirty_record_mapped() - What can be written of a range was
+ * @iopt: the IOAS
+ * @provider: who says so; it is being collected from
+ * @iova: first address
+ * @last: last address
+ *
+ * Context: as iommufd_dirty_record(); iova_rwsem is held.
+ */
+void iommufd_dirty_record_mapped(struct io_pagetable *iopt,
+				 struct iommufd_dirty_provider *provider,
+				 unsigned long iova, unsigned long last)
+{
+	struct iopt_area *area;
+
+	for (area = iopt_area_iter_first(iopt, iova, last); area;
+	     area = iopt_area_iter_next(area, iova, last)) {
+		unsigned long first = max(iova, iopt_area_iova(area));
+		unsigned long end = min(last, iopt_area_last_iova(area));
+
+		if (area->pages && (area->iommu_prot & IOMMU_WRITE))
+			iommufd_dirty_record_range(&iopt->dirty, provider,
+						   first, end);
+	}
+}
+
 /* The word before is complete, or this is not for a word */
 void iommufd_dirty_record_slow(struct iommufd_dirty_tracker *tracker,
 			       struct iommufd_dirty_provider *provider,
